@@ -1,0 +1,1 @@
+"""What is written down: documents, their passages, and the search over them. Imports nothing else of frontdesk."""

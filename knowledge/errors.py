@@ -1,0 +1,53 @@
+"""The root of frontdesk's errors, and those that `knowledge` raises.
+
+    FrontdeskError
+    ├── KnowledgeError           the knowledge base cannot do what was asked
+    │   ├── FolderError          the folder to sync is missing, empty or not readable
+    │   ├── StoreError           the data directory cannot be used (read-only, damaged, of another version)
+    │   ├── BusyError            another process is writing to the same data directory
+    │   └── EmbedderError        vectors cannot be made: search goes on by keywords
+    ├── ReaderError              one file cannot be read; the others go in
+    └── (agent.errors)           settings and models
+
+Every message is written for the person who reads it: what happened, then what to type next. None of it is ever
+shown to a customer; `connectors.cli` prints it, without a traceback.
+"""
+
+
+class FrontdeskError(Exception):
+    """Something that frontdesk can name went wrong.
+
+    `message` says what happened; `hint` says what to type next (it may be empty).
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class KnowledgeError(FrontdeskError):
+    """The knowledge base cannot do what was asked."""
+
+
+class FolderError(KnowledgeError):
+    """The folder to sync is missing, empty or not readable."""
+
+
+class StoreError(KnowledgeError):
+    """The data directory cannot be used: read-only, damaged, or written by another version."""
+
+
+class BusyError(KnowledgeError):
+    """Another process is writing to the same data directory."""
+
+
+class EmbedderError(KnowledgeError):
+    """Vectors cannot be made just now; search goes on by keywords."""
+
+
+class ReaderError(FrontdeskError):
+    """One file cannot be read. The message is the reason, one plain sentence without the file's name."""
