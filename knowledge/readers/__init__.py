@@ -1,13 +1,12 @@
 """The readers' door: a file's bytes in, documents out.
 
-A reader is a function registered under the entry point group `frontdesk.readers`; the built-ins enter by the same door.
+A `Reader` is registered under the entry point group `frontdesk.readers`; the built-ins enter by the same door.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from knowledge.documents import Document
 
@@ -27,12 +26,13 @@ class SourceFile:
         return f"{folder}/{stem}" if folder else stem
 
 
-class Reader(Protocol):
-    """Turns one file into its documents. `suffixes` are the endings it takes, lower case with the dot.
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Turns one file into its documents.
 
-    Raises `ReaderError` with one plain sentence when the file cannot be read.
+    `suffixes` are the endings it takes, lower case with the dot. `read` raises `ReaderError` with one plain sentence
+    when the file cannot be read.
     """
 
     suffixes: tuple[str, ...]
-
-    def __call__(self, file: SourceFile, /) -> Sequence[Document]: ...
+    read: Callable[[SourceFile], Sequence[Document]]
