@@ -48,4 +48,4 @@ class Passage:
     @property
     def searchable(self) -> str:
         """Title, heading path and text, one per line: what is embedded and indexed by keyword alike."""
-        return "\n".join((" › ".join((self.title, *self.heading)), self.text))
+        return "\n".join((" > ".join((self.title, *self.heading)), self.text))

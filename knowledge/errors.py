@@ -4,6 +4,7 @@
     ├── KnowledgeError           the knowledge base cannot do what was asked
     │   ├── FolderError          the folder to sync is missing, empty or not readable
     │   ├── StoreError           the data directory cannot be used (read-only, damaged, of another version)
+    │   ├── IndexFailure         the index is lost or damaged: search goes on without it, a sync makes it anew
     │   ├── BusyError            another process is writing to the same data directory
     │   └── EmbedderError        vectors cannot be made: search goes on by keywords
     ├── ReaderError              one file cannot be read; the others go in
@@ -39,6 +40,10 @@ class FolderError(KnowledgeError):
 
 class StoreError(KnowledgeError):
     """The data directory cannot be used: read-only, damaged, or written by another version."""
+
+
+class IndexFailure(KnowledgeError):
+    """The index is lost or damaged; search goes on without it and a sync makes it anew."""
 
 
 class BusyError(KnowledgeError):

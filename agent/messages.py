@@ -1,0 +1,211 @@
+"""The nouns: what is said, where, by whom, and what the agent replies. Frozen, JSON-safe, no I/O.
+
+    Address -> Message -> Conversation          what came in, and the way back
+    Status | Delta | Answer | Handoff           what the agent replies: any number of Status and Delta,
+                                                then exactly one Answer or Handoff
+
+A message never carries its own way to answer (no client, no event object): the way back is its `Address`. That is
+what lets it be stored, replayed, and answered by another process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal
+
+from knowledge.documents import PUBLIC
+
+Role = Literal["customer", "agent", "staff"]
+Mode = Literal["agent", "staff", "closed"]
+Outcome = Literal["answered", "asked_back", "handoff"]
+HandoffReason = Literal["asked", "unsure", "policy", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a conversation takes place; `str()` is the conversation's id, `slack:T1/C1/1699.01`.
+
+    `space` is the workspace, guild or machine; `room` the channel or direct message; `thread` is empty outside threads.
+    """
+
+    connector: str
+    space: str
+    room: str
+    thread: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.connector}:{self.space}/{self.room}" + (f"/{self.thread}" if self.thread else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that came with a message. `text` is what could be read of it, `None` when nothing could."""
+
+    name: str
+    media_type: str
+    size: int
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One thing said. `id` is the platform's own identity of it, so that a redelivery is the same message.
+
+    `outcome` is set on the agent's messages only: what kind of reply it was.
+    """
+
+    id: str
+    address: Address
+    author: str
+    role: Role
+    text: str
+    sent_at: datetime
+    attachments: tuple[Attachment, ...] = ()
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """A person's word on one of the agent's replies. `turn` is the id of the message that was answered."""
+
+    address: Address
+    turn: str
+    author: str
+    helpful: bool
+    given_at: datetime
+    reason: str | None = None
+
+
+Inbound = Message | Feedback
+"""What a connector hears from people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """All that was said at one address, oldest first. `audiences` follows the room: only such documents are searched."""
+
+    address: Address
+    messages: tuple[Message, ...] = ()
+    mode: Mode = "agent"
+    audiences: frozenset[str] = frozenset({PUBLIC})
+
+    def with_message(self, message: Message) -> Conversation:
+        """The same conversation with one more message at its end."""
+        return replace(self, messages=(*self.messages, message))
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """What `[n]` in an answer stands on: a passage, word for word, and the document it is from (ids as in the knowledge base)."""
+
+    n: int
+    document: str
+    title: str
+    url: str | None
+    passage: str
+    updated: str | None = None
+    """ISO date of the document's last change, as its author wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens and money of all model calls of one reply. `cost_usd` is `None` when a price is unknown, 0 when it is free.
+
+    `estimated` says that a server reported no usage and the tokens were counted from the text, at 4 characters each.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float | None = 0.0
+    estimated: bool = False
+
+    def __add__(self, other: Usage) -> Usage:
+        unknown = self.cost_usd is None or other.cost_usd is None
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            None if unknown else (self.cost_usd or 0.0) + (other.cost_usd or 0.0),
+            self.estimated or other.estimated,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """How a reply came about: which model wrote it, from which version of the prompt, at what cost.
+
+    `prompt` is the content hash of the prompt's file; empty when no prompt was sent. `notes` are sentences for the
+    operator (a model that failed, search without vectors), never for the customer.
+    """
+
+    model: str | None = None
+    prompt: str = ""
+    usage: Usage = field(default_factory=Usage)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the agent is doing, to be shown until the first words come."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """The next piece of a draft. The draft is replaced by the Answer or Handoff that ends the reply."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The reply, in Markdown, with `[n]` marks that stand for `citations`. `asks_back`: it is a question to the customer."""
+
+    text: str
+    citations: tuple[Citation, ...] = ()
+    asks_back: bool = False
+    provenance: Provenance = field(default_factory=Provenance)
+
+    @property
+    def outcome(self) -> Outcome:
+        """`asked_back` for a question to the customer, else `answered`."""
+        return "asked_back" if self.asks_back else "answered"
+
+
+@dataclass(frozen=True, slots=True)
+class Handoff:
+    """The agent passes the conversation to a person. `text` is for the customer, `summary` for the staff."""
+
+    reason: HandoffReason
+    text: str
+    summary: str
+    provenance: Provenance = field(default_factory=Provenance)
+
+    @property
+    def outcome(self) -> Outcome:
+        """Always `handoff`."""
+        return "handoff"
+
+
+ReplyEvent = Status | Delta | Answer | Handoff
+"""What `SupportAgent.reply` streams."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The whole of a draft so far. It is replaced by the next draft, and at the end by the Answer or Handoff."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a connector has to show at `address`. All deliveries of one `turn` are the same post, shown anew each time.
+
+    `turn` is the id of the message that is answered: a connector that finds its own post of this turn edits it.
+    """
+
+    address: Address
+    turn: str
+    event: Status | Draft | Answer | Handoff

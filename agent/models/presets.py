@@ -1,0 +1,154 @@
+"""Which model a setting means: `qwen`, `openrouter:qwen/qwen3.8-flash`, `http://host:8000/v1#model`.
+
+What differs between providers is data, in `presets.json`; nothing else knows a provider by name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlsplit
+
+from agent.errors import SettingsError
+
+LOOPBACK = ("127.", "localhost", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One model on one server, with what differs there from the plain OpenAI wire format.
+
+    `body` is sent with every request (thinking off, routing wishes). `prices` are USD per 1M tokens (input, output,
+    cached input); `tiers` replace them above a prompt size in tokens. `stream_usage`: ask for usage at the end of a stream.
+    """
+
+    name: str
+    base_url: str
+    model: str
+    api_key: str
+    body: Mapping[str, Any] = field(default_factory=dict)
+    max_tokens_field: str = "max_tokens"
+    temperature: bool = True
+    stream_usage: bool = True
+    prices: tuple[float | None, float | None, float | None] = (None, None, None)
+    tiers: tuple[tuple[float, float | None, float | None, float | None], ...] = ()
+    hint_401: str = ""
+    embed_batch: int = 32
+
+    @property
+    def host(self) -> str:
+        """The server's host name, without port."""
+        return urlsplit(self.base_url).hostname or ""
+
+    @property
+    def local(self) -> bool:
+        """Whether the server is on this machine, where proxies have no business."""
+        return self.host.startswith(LOOPBACK)
+
+    def cost(self, prompt: int, completion: int, cached: int = 0) -> float | None:
+        """USD of one call; `None` when a price is not known. `cached` tokens are part of `prompt`."""
+        price_in, price_out, price_cached = self.prices
+        for above, *prices in self.tiers:
+            if prompt > above:
+                price_in, price_out, price_cached = prices
+        if price_in is None or price_out is None:
+            return None
+        fresh = prompt - cached
+        return (
+            fresh * price_in + cached * (price_in if price_cached is None else price_cached) + completion * price_out
+        ) / 1e6
+
+
+@cache
+def presets() -> dict[str, dict[str, Any]]:
+    """The table of providers, by preset name."""
+    table: dict[str, dict[str, Any]] = json.loads(files("agent.models").joinpath("presets.json").read_text("utf-8"))[
+        "presets"
+    ]
+    return table
+
+
+def key_names() -> list[str]:
+    """The environment variables that hold the providers' keys."""
+    return sorted({name for preset in presets().values() for name in preset["keys"]})
+
+
+def endpoint(
+    choice: str, keys: Mapping[str, str], *, url_key: str = "", region: str = "", purpose: str = "answer"
+) -> Endpoint:
+    """Resolve what `FRONTDESK_MODEL` (or `FRONTDESK_EMBEDDER`, with purpose "embed") says.
+
+    `keys` holds the providers' keys by variable name; `url_key` is the key for a bare URL. Raises `SettingsError` with
+    what to type when the choice is not understood or its key is missing.
+    """
+    if choice.startswith(("http://", "https://")):
+        return _from_url(choice, url_key)
+    name, _, model = choice.partition(":")
+    preset = presets().get(name)
+    if preset is None:
+        raise SettingsError(
+            f"There is no model preset {name!r}.",
+            f"Choose one of {', '.join(sorted(presets()))}, or give a server: http://HOST:PORT/v1#MODEL",
+        )
+    default = preset.get("embed", {}).get("model") if purpose == "embed" else preset["default"]
+    model = model or default or ""
+    if not model:
+        raise SettingsError(f"{choice!r} does not say which model.", f"Name it after a colon: {name}:MODEL")
+    return Endpoint(
+        name=f"{name}:{model}",
+        base_url=_base_url(name, preset, region),
+        model=model,
+        api_key=_key(name, preset, keys),
+        body=preset.get("extra_body", {}) | ({} if purpose == "embed" else preset.get("thinking_off", {})),
+        max_tokens_field=preset.get("max_tokens_field", "max_tokens"),
+        temperature=preset.get("temperature", True),
+        stream_usage=preset.get("stream_usage", True),
+        prices=(0.0, 0.0, 0.0) if preset.get("free") else tuple(preset["prices"].get(model, (None, None, None))),
+        tiers=tuple(tuple(tier) for tier in preset.get("tiers", {}).get(model, ())),
+        hint_401=preset.get("on_401", ""),
+        embed_batch=preset.get("embed", {}).get("batch", 10),
+    )
+
+
+def _from_url(choice: str, key: str) -> Endpoint:
+    url, _, model = choice.partition("#")
+    try:
+        parts = urlsplit(url)
+        valid = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise SettingsError(f"{choice!r} is not a server's address.", "Write it as http://HOST:PORT/v1#MODEL")
+    if parts.username or parts.password:
+        raise SettingsError(
+            "A model's address must not hold a password.", "Put the key into FRONTDESK_MODEL_API_KEY instead."
+        )
+    if not model:
+        raise SettingsError(f"{choice!r} does not say which model.", f"Name it after a #: {url}#MODEL")
+    return Endpoint(name=choice, base_url=url, model=model, api_key=key or "none")
+
+
+def _base_url(name: str, preset: Mapping[str, Any], region: str) -> str:
+    regions = preset.get("regions", {})
+    if name != "qwen" or not region:
+        return str(preset["base_url"])
+    if region not in regions:
+        raise SettingsError(f"There is no region {region!r} for {name}.", f"Choose one of {', '.join(regions)}.")
+    return str(regions[region])
+
+
+def _key(name: str, preset: Mapping[str, Any], keys: Mapping[str, str]) -> str:
+    for variable in preset["keys"]:
+        if keys.get(variable):
+            return keys[variable]
+    if preset.get("key_optional"):
+        return "none"
+    variable = preset["keys"][0]
+    raise SettingsError(
+        f"{name} needs a key, and {variable} is not set.",
+        f"Put {variable}=... into .env, or type: export {variable}=...  (without any key, FRONTDESK_MODEL=quotes works)",
+    )

@@ -1,0 +1,102 @@
+"""What is in a folder of documents: which files to read, which to leave, which cannot be read and why."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from knowledge.errors import FolderError, ReaderError
+
+MAX_BYTES = 20 * 1024 * 1024
+"""The largest file that is read, 20 MiB: a thousand times a long article."""
+
+# What accompanies documents but holds none: pictures, fonts, sound, film, styles, scripts, build files.
+LEFT_ALONE = frozenset(
+    f".{ending}"
+    for ending in (
+        "png jpg jpeg gif svg webp avif ico bmp tif tiff woff woff2 ttf otf eot mp3 wav ogg m4a mp4 mov webm avi "
+        "css scss less js mjs ts tsx jsx map lock toml yaml yml ini cfg xml py sh"  # noqa: SIM905
+    ).split(" ")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file of the folder: its POSIX path inside it and, if it must not be read, the reason."""
+
+    path: str
+    reason: str = ""
+
+
+def walk(folder: Path, suffixes: frozenset[str]) -> Iterator[Entry]:
+    """Every file below `folder` that is, or looks like, a document; in a stable order.
+
+    Hidden files and folders, and files that merely accompany documents (pictures, styles), are left alone. Links that
+    lead outside the folder are refused. Raises `FolderError` when `folder` is not a readable directory.
+    """
+    if not folder.exists():
+        raise FolderError(f"There is no folder {folder}.", "Check the path, or make a starter with: frontdesk init DIR")
+    if not folder.is_dir():
+        raise FolderError(f"{folder} is a file, not a folder.", "Give the folder it is in: frontdesk knowledge sync DIR")
+    root = folder.resolve()
+
+    def refuse(error: OSError) -> None:
+        if Path(error.filename) == folder:
+            raise FolderError(f"The folder {folder} cannot be read: {error.strerror}.", "Check its permissions.")
+        unreadable.append(error)
+
+    unreadable: list[OSError] = []
+    for directory, below, names in os.walk(folder, onerror=refuse):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(directory, name)
+            suffix = path.suffix.lower()
+            if name.startswith(".") or suffix in LEFT_ALONE:
+                continue
+            inside = _printable(path.relative_to(folder).as_posix())
+            yield Entry(inside, _reason_not_to_read(path, root, suffix, suffixes))
+    for error in unreadable:
+        yield Entry(_printable(Path(error.filename).relative_to(folder).as_posix()) + "/", f"{error.strerror}")
+
+
+def read(folder: Path, path: str) -> bytes:
+    """The bytes of one file. Raises `ReaderError` when they cannot be had."""
+    try:
+        with open(folder / path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ReaderError(f"it cannot be opened: {(error.strerror or str(error)).lower()}") from error
+    if len(content) > MAX_BYTES:
+        raise ReaderError(_too_large(len(content)))
+    return content
+
+
+def _reason_not_to_read(path: Path, root: Path, suffix: str, suffixes: frozenset[str]) -> str:
+    try:
+        path.as_posix().encode()
+        status = path.stat()
+        inside = path.resolve().is_relative_to(root)
+    except UnicodeEncodeError:
+        return "its name is not valid text; rename it"
+    except OSError as error:
+        return f"it cannot be opened: {(error.strerror or str(error)).lower()}"
+    if not stat.S_ISREG(status.st_mode):
+        return "it is not a regular file"
+    if not inside:
+        return "it is a link that leads outside the folder"
+    if suffix not in suffixes:
+        return f"there is no reader for {suffix or 'files without an ending'}; export it as Markdown, HTML or text"
+    if status.st_size > MAX_BYTES:
+        return _too_large(status.st_size)
+    return ""
+
+
+def _too_large(size: int) -> str:
+    return f"it is larger than {MAX_BYTES // 1024 // 1024} MiB ({size / 1024 / 1024:.0f} MiB or more); split it"
+
+
+def _printable(path: str) -> str:
+    return path.encode("utf-8", "replace").decode()

@@ -1,0 +1,363 @@
+"""The keyword leg of search: BM25 over words and over character 4-grams, by bm25s.
+
+Words find names, codes and exact terms; 4-grams forgive typos and word forms, and read languages without spaces.
+The matrices are put together here with numpy (bm25s counts every passage in Python, which takes many times as long
+for 4-grams); the scoring, saving and memory-mapping are bm25s's own.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from knowledge.errors import StoreError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    _Ints: TypeAlias = NDArray[np.int32]
+    _Floats: TypeAlias = NDArray[np.float32]
+
+GRAMS_LIMIT = 50_000
+"""With more passages than this the 4-grams are left out: they would cost too much to build (measured, see
+docs/decisions/search.md)."""
+
+LONGEST_WORD = 40
+K1, B = 1.5, 0.75
+_FORMAT = 1
+_CHAT = "could would may might must shall im ive id ill hi hello hey please thanks thank"
+_BUCKETS = 20
+"""Bits of a 4-gram's hash."""
+
+_BATCH = 1 << 21
+"""Tokens counted at a time: bounds the memory of a build."""
+
+_MARKS = re.compile("[\u0300-\u036f]+")
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+    "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Japanese, Chinese
+)
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_WORD = re.compile(rf"(?P<run>[{_UNSPACED}]+)|(?P<word>[^\W_{_UNSPACED}]+(?:['\-_.][^\W_{_UNSPACED}]+)*)")
+_NOT_WORD = re.compile(r"[\W_]+")
+
+
+def fold(text: str) -> str:
+    """Lower case, one form for each character, no accents."""
+    if text.isascii():
+        return text.lower()
+    text = unicodedata.normalize("NFKC", text.replace("\u2019", "'")).casefold()
+    return unicodedata.normalize("NFC", _MARKS.sub("", unicodedata.normalize("NFD", text)))
+
+
+def tokens(text: str) -> Iterator[str]:
+    """The words of a text, as they are compared, before stemming.
+
+    `PAY-402` gives `pay`, `402` and `pay402`, so that it is found however it is typed; a run of a script without
+    spaces gives its pairs of characters.
+    """
+    for match in _WORD.finditer(_THOUSANDS.sub("", fold(text))):
+        word = match.group()
+        if match.lastgroup == "run":
+            yield from (word[i : i + 2] for i in range(max(1, len(word) - 1)))
+        elif word.isalnum():
+            yield word[:LONGEST_WORD]
+        else:
+            yield from _compound(word)
+
+
+def _compound(word: str) -> Iterator[str]:
+    word = re.sub(r"'s\b", "", word)
+    word = re.sub(r"\b([^\W\d_]|qu)'", r"\1-", word).replace("'", "")
+    parts = re.split(r"[-_.]", word)
+    yield from (part[:LONGEST_WORD] for part in parts)
+    if len(parts) > 1:
+        yield re.sub("[-_]", "", word)[:LONGEST_WORD]
+
+
+class KeywordIndex:
+    """Keyword scores for a fixed list of passages. Make one with `build` or `load`; it never changes afterwards."""
+
+    def __init__(self, ids: tuple[str, ...], words: Any, grams: Any | None, language: str) -> None:
+        self.ids = ids
+        self.language = language
+        self._words = words
+        self._grams = grams
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def build(
+        cls, ids: Sequence[str], texts: Sequence[str], *, language: str = "english", grams: bool | None = None
+    ) -> KeywordIndex:
+        """Index the texts; `ids[i]` names `texts[i]`. `language` chooses the stemmer, by its English name."""
+        if len(ids) != len(texts):
+            raise ValueError(f"{len(ids)} ids for {len(texts)} texts")
+        vocabulary: dict[str, int] = {}
+        words = _index(_word_batches(texts, vocabulary, language), len(texts), vocabulary)
+        wanted = len(texts) <= GRAMS_LIMIT if grams is None else grams
+        return cls(tuple(ids), words, _index(_gram_batches(texts), len(texts), None) if wanted else None, language)
+
+    # --- scores
+
+    def scores(self, query: str) -> _Floats:
+        """One score a passage, 0 to 1: the mean of words and 4-grams, each in proportion to its best passage."""
+        words = _to_one(self.words(query))
+        if self._grams is None:
+            return words
+        words += _to_one(self.grams(query))
+        words /= 2
+        return words
+
+    def words(self, query: str) -> _Floats:
+        """BM25 over words, one score a passage."""
+        vocabulary: dict[str, int] = self._words.vocab_dict
+        return self._scores(self._words, [vocabulary[word] for word in self.terms(query) if word in vocabulary])
+
+    def grams(self, query: str) -> _Floats:
+        """BM25 over character 4-grams, one score a passage; zeros where they were left out."""
+        import numpy as np
+
+        if self._grams is None:
+            return np.zeros(len(self), dtype=np.float32)
+        words = _NOT_WORD.sub(" ", fold(query).replace("'", "")).split()
+        stopwords = _stopwords(self.language)
+        kept = [word for word, stem in zip(words, _stem(words, self.language), strict=True) if stem not in stopwords]
+        _, found = _gram_hashes([" ".join(kept or words)])
+        return self._scores(self._grams, np.unique(found))
+
+    def _scores(self, leg: Any, found: Sequence[int] | _Ints) -> _Floats:
+        import numpy as np
+
+        if not len(self) or not len(found):
+            return np.zeros(len(self), dtype=np.float32)
+        scores: _Floats = leg.get_scores_from_ids(found)
+        return scores
+
+    # --- what a question is about, and how much of it a passage has
+
+    def terms(self, query: str) -> list[str]:
+        """The query's words as they are in the index, each once; stop words only if it has nothing else."""
+        words = list(dict.fromkeys(_stem(list(tokens(query)), self.language)))
+        stopwords = _stopwords(self.language)
+        return [word for word in words if word not in stopwords] or words
+
+    def weights(self, query: str) -> dict[str, float]:
+        """How telling each word of the query is: its idf here. A word that no passage has weighs most."""
+        return {word: self._idf(len(self._passages_with(word))) for word in self.terms(query)}
+
+    def coverage(self, query: str, rows: int | Iterable[int]) -> float:
+        """The share of the query's weight whose words these passages have, together; 0 for an empty query."""
+        wanted = [rows] if isinstance(rows, int) else list(rows)
+        weights = self.weights(query)
+        found = sum(weight for word, weight in weights.items() if self._any_has(word, wanted))
+        return found / sum(weights.values()) if weights else 0.0
+
+    def has(self, word: str, row: int) -> bool:
+        """Whether a passage has a word, in the form that `terms` and `weights` give it."""
+        return self._any_has(word, [row])
+
+    def best_possible(self, query: str) -> float:
+        """More than any passage can reach in `words`: every word of the query in it, as often as one likes."""
+        return sum(self.weights(query).values())
+
+    def _idf(self, having: int) -> float:
+        import math
+
+        return math.log(1 + (len(self) - having + 0.5) / (having + 0.5))
+
+    def _passages_with(self, word: str) -> _Ints:
+        import numpy as np
+
+        token = self._words.vocab_dict.get(word)
+        if token is None:
+            return np.zeros(0, dtype=np.int32)
+        start, end = self._words.scores["indptr"][token : token + 2]
+        found: _Ints = self._words.scores["indices"][start:end]
+        return found
+
+    def _any_has(self, word: str, rows: list[int]) -> bool:
+        import numpy as np
+
+        having = self._passages_with(word)
+        if not len(having):
+            return False
+        places = np.minimum(np.searchsorted(having, rows), len(having) - 1)
+        return bool((having[places] == rows).any())
+
+    # --- disk
+
+    def save(self, directory: Path) -> None:
+        """Write everything below a directory, which is made if need be."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self._words.save(directory / "words", show_progress=False)
+        if self._grams is not None:
+            self._grams.save(directory / "grams", show_progress=False)
+        manifest = {"format": _FORMAT, "language": self.language, "grams": self._grams is not None, "ids": self.ids}
+        # Last, so that a directory with a manifest is a whole one.
+        (directory / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> KeywordIndex:
+        """Map a saved index into memory. StoreError says so when it is missing, damaged or of another version."""
+        try:
+            manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+            if manifest["format"] != _FORMAT:
+                raise ValueError(f"format {manifest['format']}, expected {_FORMAT}")
+            ids = tuple(manifest["ids"])
+            words = _load(directory / "words", len(ids))
+            grams = _load(directory / "grams", len(ids)) if manifest["grams"] else None
+            return cls(ids, words, grams, manifest["language"])
+        except Exception as error:  # whatever a damaged file makes bm25s, numpy or json raise
+            raise StoreError(
+                f"The keyword index in {directory} cannot be used: {error or type(error).__name__}",
+                "It is made from the documents: build it again.",
+            ) from error
+
+
+# --- analysis
+
+
+def _stem(words: list[str], language: str) -> list[str]:
+    import Stemmer
+
+    if language not in Stemmer.algorithms():
+        return words
+    # A new one each time: stemmers are cheap, and not safe to share between threads.
+    stemmed: list[str] = Stemmer.Stemmer(language).stemWords(words)
+    return stemmed
+
+
+@cache
+def _stopwords(language: str) -> frozenset[str]:
+    """What people say around their question, stemmed: it would weigh much in articles that never say "I" or "my"."""
+    listed = getattr(_bm25s().stopwords, f"STOPWORDS_{'EN_PLUS' if language == 'english' else language.upper()}", ())
+    said = _CHAT if language == "english" else ""
+    return frozenset(_stem([*tokens(" ".join(listed)), *said.split()], language))
+
+
+def _to_one(scores: _Floats) -> _Floats:
+    import numpy as np
+
+    return (scores / (scores.max(initial=0) or 1)).astype(np.float32)
+
+
+def _word_batches(texts: Sequence[str], vocabulary: dict[str, int], language: str) -> Iterator[tuple[_Ints, _Ints]]:
+    import numpy as np
+
+    stems: dict[str, int] = {}
+    found: list[int] = []
+    rows: list[int] = []
+    lengths: list[int] = []
+    for row, text in enumerate(texts):
+        before = len(found)
+        for word in tokens(text):
+            token = stems.get(word)
+            if token is None:
+                token = stems[word] = vocabulary.setdefault(_stem([word], language)[0], len(vocabulary))
+            found.append(token)
+        rows.append(row)
+        lengths.append(len(found) - before)
+        if len(found) >= _BATCH:
+            yield np.repeat(np.array(rows, dtype=np.int32), lengths), np.array(found, dtype=np.int32)
+            found, rows, lengths = [], [], []
+    yield np.repeat(np.array(rows, dtype=np.int32), lengths), np.array(found, dtype=np.int32)
+
+
+def _gram_batches(texts: Sequence[str]) -> Iterator[tuple[_Ints, _Ints]]:
+    start = size = 0
+    for end, text in enumerate(texts, 1):
+        size += len(text)
+        if size >= _BATCH or end == len(texts):
+            rows, found = _gram_hashes(texts[start:end])
+            yield rows + start, found
+            start, size = end, 0
+
+
+def _gram_hashes(texts: Sequence[str]) -> tuple[_Ints, _Ints]:
+    """(row, hash) of every four neighbouring characters of a text, whatever parts its words being one space."""
+    import numpy as np
+
+    spaced = [f" {_NOT_WORD.sub(' ', fold(text)).strip()} " for text in texts]
+    characters = np.frombuffer("".join(spaced).encode("utf-32-le", "replace"), dtype=np.uint32)
+    rows = np.repeat(np.arange(len(texts), dtype=np.int32), [len(text) for text in spaced])
+    if len(characters) < 4:
+        return rows[:0], rows[:0]
+    hashes = np.zeros(len(characters) - 3, dtype=np.uint32)
+    for offset in range(4):
+        hashes = (hashes ^ characters[offset : len(hashes) + offset]) * np.uint32(0x9E3779B1)
+        hashes ^= hashes >> np.uint32(15)
+    inside = rows[:-3] == rows[3:]
+    return rows[:-3][inside], (hashes[inside] >> np.uint32(32 - _BUCKETS)).astype(np.int32)
+
+
+# --- matrices
+
+
+def _bm25s() -> Any:
+    import bm25s
+
+    logging.getLogger("bm25s").setLevel(logging.WARNING)
+    return bm25s
+
+
+def _index(batches: Iterable[tuple[_Ints, _Ints]], size: int, vocabulary: dict[str, int] | None) -> Any:
+    """A bm25s index of (row, token) pairs that come in batches, rows ascending.
+
+    The entries of a batch are sorted by token, then each is written straight to its place in the columns (a counting
+    sort), so that time and memory grow with the number of entries only.
+    """
+    import numpy as np
+
+    counted = []
+    lengths = np.zeros(size, dtype=np.int64)
+    for rows, found in batches:
+        lengths += np.bincount(rows, minlength=size)
+        keys, counts = np.unique(found.astype(np.int64) << 32 | rows, return_counts=True)
+        counted.append(((keys >> 32).astype(np.int32), (keys & 0xFFFFFFFF).astype(np.int32), counts.astype(np.float32)))
+    columns = len(vocabulary) if vocabulary is not None else 1 << _BUCKETS
+    having = np.zeros(columns, dtype=np.int64)
+    for token, _, _ in counted:
+        having += np.bincount(token, minlength=columns)
+    idf = np.log(1 + (size - having + 0.5) / (having + 0.5)).astype(np.float32)
+    saturation = (K1 * (1 - B + B * lengths / max(float(lengths.mean()) if size else 0.0, 1e-9))).astype(np.float32)
+    indptr = np.zeros(columns + 1, dtype=np.int64)
+    np.cumsum(having, out=indptr[1:])
+    data = np.empty(indptr[-1], dtype=np.float32)
+    indices = np.empty(indptr[-1], dtype=np.int32)
+    heads = indptr[:-1].copy()
+    for token, row, count in counted:
+        starts = np.flatnonzero(np.diff(token, prepend=-1))
+        sizes = np.diff(starts, append=len(token))
+        places = np.repeat(heads[token[starts]] - starts, sizes) + np.arange(len(token))
+        data[places] = idf[token] * count / (saturation[row] + count)
+        indices[places] = row
+        heads[token[starts]] += sizes
+    index = _bm25s().BM25(k1=K1, b=B, method="lucene")
+    index.scores = {"data": data, "indices": indices, "indptr": indptr, "num_docs": size}
+    index.vocab_dict = vocabulary or {}
+    index.nonoccurrence_array = None
+    return index
+
+
+def _load(directory: Path, size: int) -> Any:
+    index = _bm25s().BM25.load(directory, mmap=True, show_progress=False)
+    data, indices, indptr = (index.scores[name] for name in ("data", "indices", "indptr"))
+    whole = index.scores["num_docs"] == size and len(data) == len(indices) == indptr[-1] and indptr[0] == 0
+    if (
+        not whole
+        or (indptr[1:] < indptr[:-1]).any()
+        or (len(indices) and not 0 <= indices.min() <= indices.max() < size)
+    ):
+        raise ValueError(f"the files in {directory.name} do not fit together")
+    if any(not 0 <= token < len(indptr) - 1 for token in index.vocab_dict.values()):
+        raise ValueError(f"the vocabulary in {directory.name} does not fit")
+    return index

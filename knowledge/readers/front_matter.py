@@ -1,0 +1,146 @@
+"""Front matter: the YAML between two lines of dashes at the very start of a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from knowledge.errors import ReaderError
+from knowledge.readers.fields import Fields, known_key, read_fields
+
+if TYPE_CHECKING:
+    from yaml.events import Event
+
+MAX_BYTES = 64 * 1024
+"""Longer front matter is refused: it is not front matter, or a trap."""
+
+_MAX_DEPTH = 8
+
+_OPENING = re.compile(r"\s*^---[ \t]*\n", re.MULTILINE)
+_CLOSING = re.compile(r"^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.MULTILINE)
+_COMMENTS = re.compile(r"(?:[ \t]*(?:#[^\n]*)?(?:\n|\Z))*")
+_FIRST_KEY = re.compile(r"""["']?[A-Za-z_][\w-]*["']?[ \t]*:(?=\s|\Z)""")
+_KEY = re.compile(r"""(?:^|[{,])[ \t]*["']?([A-Za-z][\w -]{0,30})["']?[ \t]*:""", re.MULTILINE)
+_NULLS = {"~", "null", "Null", "NULL"}
+_PLAIN_WORDS = {
+    "mapping values are not allowed here": "a value with a colon in it needs quotation marks",
+    "could not find expected ':'": "every line must be key: value",
+    "found unexpected end of stream": "a quotation mark is never closed",
+    "expected the node content, but found '<stream end>'": "a bracket is never closed",
+    "expected ',' or '}', but got '<stream end>'": "a bracket is never closed",
+    "expected ',' or ']', but got '<stream end>'": "a bracket is never closed",
+    "found character '\\t' that cannot start any token": "it is indented with a tab; use spaces",
+}
+
+
+def split(text: str) -> tuple[Fields, str]:
+    """The fields of a file and its body, from its (cleaned) text; no fields and the whole text without front matter.
+
+    A file that merely begins with a thematic break has no front matter. Raises `ReaderError` naming the line when it
+    has one that cannot be read, or that is never closed.
+    """
+    opening = _OPENING.match(text)
+    if opening is None:
+        return Fields(), text
+    closing = _CLOSING.search(text, opening.end())
+    block = text[opening.end() : closing.start() if closing else len(text)]
+    body = text[closing.end() :] if closing else ""
+    if _COMMENTS.fullmatch(block) and closing:
+        return Fields(), body
+    try:
+        values = _read(block, text.count("\n", 0, opening.end()), closed=closing is not None)
+    except ReaderError:
+        if _is_meant(block):
+            raise
+        return Fields(), text
+    return (read_fields(values), body) if values is not None else (Fields(), text)
+
+
+def _is_meant(block: str) -> bool:
+    """Whether a block below dashes is meant as front matter rather than as text: it begins with a key, or has ours."""
+    comments = _COMMENTS.match(block)
+    begins_with_key = _FIRST_KEY.match(block, comments.end() if comments else 0) is not None
+    return begins_with_key or any(known_key(key[1]) for key in _KEY.finditer(block))
+
+
+def _read(block: str, lines_above: int, closed: bool) -> dict[str, object] | None:
+    """The values of our keys; `None` when the block is text. Raises `ReaderError` when it cannot be front matter."""
+    if not closed:
+        raise ReaderError(f"line {lines_above}: the front matter that begins here is never closed by a line ---")
+    if len(block.encode()) > MAX_BYTES:
+        raise ReaderError(f"the front matter is longer than {MAX_BYTES // 1024} KB")
+    pairs = _parse(block, lines_above)
+    if pairs is None:
+        raise ReaderError(f"line {lines_above + 1}: the front matter is not made of lines key: value")
+    if not any(known_key(name) or " " not in name for name, _, _ in pairs):
+        return None
+    values: dict[str, object] = {}
+    for name, value, line in pairs:
+        key = known_key(name)
+        if key in values:
+            raise ReaderError(f"line {line}: the front matter gives {key} for a second time")
+        if key is not None:
+            values[key] = value
+    return values
+
+
+def _parse(block: str, lines_above: int) -> list[tuple[str, object, int]] | None:
+    """The pairs of a YAML mapping, with the line of each key; `None` when the YAML is no mapping."""
+    import yaml
+
+    # The pure Python loader, on purpose: libyaml refuses the surrogate pairs that json.dumps writes for emoji.
+    events = yaml.parse(block, Loader=yaml.BaseLoader)
+    try:
+        next(events), next(events)  # the starts of the stream and of the document
+        first = next(events)
+        pairs = _mapping(first, events, lines_above, 1) if isinstance(first, yaml.MappingStartEvent) else None
+        for _ in events:  # to the end: what follows may be malformed
+            pass
+        return pairs
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        if error.context_mark and (mark is None or mark.line >= block.count("\n")):  # it was noticed only at the end
+            mark = error.context_mark
+        line = lines_above + (mark.line if mark else 0) + 1
+        problem = error.problem or error.context or "it is malformed"
+        raise ReaderError(f"line {line}: the front matter is not YAML: {_PLAIN_WORDS.get(problem, problem)}") from error
+    except yaml.YAMLError as error:
+        raise ReaderError(f"the front matter is not YAML: {str(error).splitlines()[0]}") from error
+    except (ValueError, OverflowError) as error:
+        raise ReaderError("the front matter is not YAML: one of its escapes names no character") from error
+
+
+def _mapping(start: Event, events: Iterator[Event], lines_above: int, depth: int) -> list[tuple[str, object, int]]:
+    """The pairs of the mapping that `start` began, each with the line of its key."""
+    import yaml
+
+    pairs: list[tuple[str, object, int]] = []
+    while not isinstance(event := next(events), yaml.MappingEndEvent):
+        key = _value(event, events, lines_above, depth)
+        value = _value(next(events), events, lines_above, depth)
+        pairs.append((key if isinstance(key, str) else "", value, _line(event, lines_above)))
+    return pairs
+
+
+def _value(event: Event, events: Iterator[Event], lines_above: int, depth: int) -> object:
+    """A scalar as text, a sequence as a list, a mapping as a dict. No anchors: they are how YAML bombs are made."""
+    import yaml
+
+    line = _line(event, lines_above)
+    if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+        raise ReaderError(f"line {line}: the front matter uses an anchor or alias (& or *), which is not allowed")
+    if depth > _MAX_DEPTH:
+        raise ReaderError(f"line {line}: the front matter is nested too deeply")
+    if isinstance(event, yaml.ScalarEvent):
+        return "" if event.style is None and event.value in _NULLS else event.value
+    if isinstance(event, yaml.MappingStartEvent):
+        return {key: value for key, value, _ in _mapping(event, events, lines_above, depth + 1)}
+    values = []
+    while not isinstance(event := next(events), yaml.SequenceEndEvent):
+        values.append(_value(event, events, lines_above, depth + 1))
+    return values
+
+
+def _line(event: Event, lines_above: int) -> int:
+    return lines_above + (event.start_mark.line if event.start_mark else 0) + 1

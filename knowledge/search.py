@@ -1,0 +1,66 @@
+"""The nouns of a search: what is asked, what is found, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from knowledge.documents import PUBLIC, Passage
+
+Mode = Literal["hybrid", "keyword"]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to look for. `limit` counts passages.
+
+    `context` is what was said before, if the question leans on it; it weighs 0.3 of the question itself, which was
+    measured to be better than joining the turns (docs/decisions/search.md). Only documents of `audiences` are searched.
+    """
+
+    text: str
+    limit: int = 8
+    context: str = ""
+    audiences: frozenset[str] = frozenset({PUBLIC})
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """What put a passage where it is. `dense` is the cosine, `None` without vectors; the others are BM25 scores."""
+
+    dense: float | None
+    words: float
+    grams: float
+    matched: tuple[str, ...] = ()
+    """Words of the question that the passage holds, the most telling first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage that was found. `score` is between 0 and 1 and only comparable within one search."""
+
+    passage: Passage
+    score: float
+    why: Why
+    audience: str = PUBLIC
+    url: str | None = None
+    updated: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Passages, best first, and how far to trust that they answer the question.
+
+    `confidence` is between 0 and 1 and comparable between searches of the same `mode`; docs/decisions/threshold.md says
+    how it was fitted. `weights` tells how much each word of the question says in this knowledge base. `note` is a sentence
+    for staff when search is not whole (no vectors), else empty. `foreign`: the question's words are hardly any of those in
+    the documents, as when it is in another language.
+    """
+
+    mode: Mode
+    hits: tuple[Hit, ...] = ()
+    confidence: float = 0.0
+    weights: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+    foreign: bool = False
