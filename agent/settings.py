@@ -12,7 +12,7 @@ import io
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,14 @@ class Settings:
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
+
+    def replaced(self, **values: Any) -> Settings:
+        """The same settings with some values given on the command line."""
+        return replace(
+            self,
+            values={**self.values, **values},
+            sources={**self.sources, **dict.fromkeys(values, "the command line")},
+        )
 
 
 def load(directory: Path, environment: Mapping[str, str], *, file: Path | None = None) -> Settings:

@@ -66,9 +66,11 @@ class Turns:
                     else:
                         await self._show(message, event)
         # Whatever it is, the customer gets an answer, and staff find the error in the log.
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             _log.exception("the turn %s failed", message.id)
-            result = Handoff("failed", wording.FAILED.format(next=self._handoff_message), f"{type(error).__name__}: {error}")
+            result = Handoff(
+                "failed", wording.FAILED.format(next=self._handoff_message), f"{type(error).__name__}: {error}"
+            )
         assert result is not None, "a reply ends with an Answer or a Handoff"
         await self._show(message, result)
         return Message(

@@ -61,7 +61,9 @@ class Terminal:
             if self._live is None:
                 self._live = Live(console=self._console, transient=True, refresh_per_second=12)
                 self._live.start()
-            self._live.update(Spinner("dots", text=event.text, style="dim") if isinstance(event, Status) else _drawn(event.text))
+            self._live.update(
+                Spinner("dots", text=event.text, style="dim") if isinstance(event, Status) else _drawn(event.text)
+            )
 
     def _finish(self, event: Answer | Handoff) -> None:
         if self._live is not None:
@@ -91,5 +93,3 @@ REASONS = {
 
 def _drawn(markdown: str) -> RenderableType:
     return Padding(Markdown(markdown, hyperlinks=False), (0, 2, 0, 2))
-
-

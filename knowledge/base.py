@@ -185,10 +185,10 @@ class KnowledgeBase:
             foreign=ranked.foreign,
         )
 
-    async def best_documents(self, query: Query) -> list[str]:
-        """Ids of the `query.limit` documents that fit best, each once."""
+    async def best_documents(self, query: Query) -> tuple[list[str], str]:
+        """Ids of the `query.limit` documents that fit best, each once, and the search's note."""
         found = await self.search(replace(query, limit=EVERYTHING))
-        return list(dict.fromkeys(hit.passage.document for hit in found.hits))[: query.limit]
+        return list(dict.fromkeys(hit.passage.document for hit in found.hits))[: query.limit], found.note
 
     async def _current_index(self, library: Library) -> _Opened:
         """The index of the current edition; another process may have published a new one since the last question."""

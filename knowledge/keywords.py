@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -82,6 +83,11 @@ def _compound(word: str) -> Iterator[str]:
         yield re.sub("[-_]", "", word)[:LONGEST_WORD]
 
 
+def terms(text: str, language: str = "english") -> list[str]:
+    """The words of a text as they are in an index of that language: folded and stemmed."""
+    return _stem(list(tokens(text)), language)
+
+
 class KeywordIndex:
     """Keyword scores for a fixed list of passages. Make one with `build` or `load`; it never changes afterwards."""
 
@@ -128,11 +134,16 @@ class KeywordIndex:
 
         if self._grams is None:
             return np.zeros(len(self), dtype=np.float32)
+        return self._scores(self._grams, self._grams_of(query))
+
+    def _grams_of(self, query: str) -> _Ints:
+        """The query's 4-grams, each once, without its stop words unless it has nothing else."""
+        import numpy as np
+
         words = _NOT_WORD.sub(" ", fold(query).replace("'", "")).split()
         stopwords = _stopwords(self.language)
         kept = [word for word, stem in zip(words, _stem(words, self.language), strict=True) if stem not in stopwords]
-        _, found = _gram_hashes([" ".join(kept or words)])
-        return self._scores(self._grams, np.unique(found))
+        return np.unique(_gram_hashes([" ".join(kept or words)])[1])
 
     def _scores(self, leg: Any, found: Sequence[int] | _Ints) -> _Floats:
         import numpy as np
@@ -169,9 +180,18 @@ class KeywordIndex:
         """More than any passage can reach in `words`: every word of the query in it, as often as one likes."""
         return sum(self.weights(query).values())
 
-    def _idf(self, having: int) -> float:
-        import math
+    def best_possible_grams(self, query: str) -> float:
+        """The same for `grams`; 0 where they were left out."""
+        import numpy as np
 
+        if self._grams is None:
+            return 0.0
+        found = self._grams_of(query)
+        indptr = self._grams.scores["indptr"]
+        having = indptr[found + 1] - indptr[found]
+        return float(np.log(1 + (len(self) - having + 0.5) / (having + 0.5)).sum())
+
+    def _idf(self, having: int) -> float:
         return math.log(1 + (len(self) - having + 0.5) / (having + 0.5))
 
     def _passages_with(self, word: str) -> _Ints:

@@ -92,7 +92,11 @@ class OpenAICompatible:
         answer = _AnswerSoFar(self._endpoint, prompt)
         async with aclosing(self._raw_chunks(prompt)) as raw:
             async for chunk in raw:
-                if text := answer.take(chunk):
+                try:
+                    text = answer.take(chunk)
+                except (AttributeError, TypeError, IndexError) as error:  # the package does not check what it parses
+                    raise self._no_stream(error) from error
+                if text:
                     yield Chunk(text=text, model=self.name)
         rest, last = answer.end()
         if rest:
@@ -100,10 +104,7 @@ class OpenAICompatible:
         yield last
 
     async def _raw_chunks(self, prompt: Prompt) -> AsyncGenerator[ChatCompletionChunk]:
-        """The server's chunks, within the deadlines; foreign errors become ours here.
-
-        Keep-alives and chunks without content do not move a deadline.
-        """
+        """The server's chunks, within the deadlines; foreign errors become ours here."""
         import openai
 
         now = asyncio.get_running_loop().time
@@ -121,6 +122,7 @@ class OpenAICompatible:
                         return
                     yield chunk
                     if _has_content(chunk):
+                        # Keep-alives and chunks without content do not move a deadline.
                         deadline = min(now() + self._deadlines.idle, end)
         except TimeoutError as error:
             limit = "finish" if deadline == end else "go on"
@@ -128,7 +130,10 @@ class OpenAICompatible:
         except openai.OpenAIError as error:
             raise self._translated(error) from error
         except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError, KeyError) as error:
-            raise ModelBroken(f"{self.name} sent something that is not a chat completion stream: {error}") from error
+            raise self._no_stream(error) from error
+
+    def _no_stream(self, error: Exception) -> ModelBroken:
+        return ModelBroken(f"{self.name} sent something that is not a chat completion stream: {str(error)[:200]}")
 
     async def _request(self, prompt: Prompt) -> openai.AsyncStream[ChatCompletionChunk]:
         import openai

@@ -1,0 +1,235 @@
+"""The command line: `frontdesk ...`. It only declares; the work is in `connectors.commands`, imported when it is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_FOLDER = click.Path(path_type=Path)
+
+
+@dataclass(slots=True)
+class Options:
+    """What every command takes. `None`: not given."""
+
+    data: Path | None = None
+    config: Path | None = None
+    debug: bool = False
+
+
+def _everywhere(command: Command) -> Command:
+    """Accept --data and --config behind every command as well as before it."""
+
+    def keep(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+        if value is not None and parameter.name is not None:
+            setattr(context.ensure_object(Options), parameter.name, value)
+
+    for name, help_text in (
+        ("--config", "The settings file (default: ./frontdesk.toml)."),
+        ("--data", "Where frontdesk keeps its state."),
+    ):
+        command = click.option(name, type=_FOLDER, expose_value=False, callback=keep, help=help_text)(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="frontdesk", prog_name="frontdesk")
+@click.option("--debug", is_flag=True, help="Show the full error when something unexpected happens.")
+@_everywhere
+@click.pass_context
+def frontdesk(context: click.Context, debug: bool) -> None:
+    """Answer customers from your documents, with citations, and hand over to a person when that is better.
+
+    New here? Type: frontdesk demo
+    """
+    context.ensure_object(Options).debug = debug
+
+
+@frontdesk.command()
+@_everywhere
+@click.pass_obj
+def demo(options: Options) -> None:
+    """Load a sample knowledge base, ask it some questions, then chat. Needs no key, no server, no account."""
+    from connectors.commands.answering import demo
+
+    _run(demo(options))
+
+
+@frontdesk.command()
+@_everywhere
+@click.pass_obj
+def chat(options: Options) -> None:
+    """Chat with the agent over your documents."""
+    from connectors.commands.answering import chat
+
+    _run(chat(options))
+
+
+@frontdesk.command()
+@click.argument("question")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_everywhere
+@click.pass_obj
+def ask(options: Options, question: str, as_json: bool) -> None:
+    """Ask one question. A QUESTION of - is read from standard input."""
+    from connectors.commands.answering import ask
+
+    if question == "-":
+        question = sys.stdin.buffer.read().decode("utf-8", "replace")
+    _run(ask(options, question, as_json=as_json))
+
+
+@frontdesk.command()
+@click.argument("query", required=False)
+@click.option("--limit", type=click.IntRange(1, 1000), default=5, show_default=True, help="How many to find.")
+@click.option("--audience", multiple=True, help="Search documents for this audience, too. May be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--batch", type=_FOLDER, help='Read lines {"id", "text"} from a file, write lines {"id", "documents"}.')
+@_everywhere
+@click.pass_obj
+def search(
+    options: Options, query: str | None, limit: int, audience: tuple[str, ...], as_json: bool, batch: Path | None
+) -> None:
+    """Show which passages are found for QUERY, and why."""
+    from connectors.commands.knowledge import search, search_batch
+
+    if (query is None) == (batch is None):
+        raise click.UsageError("Give either a QUERY or --batch FILE.")
+    if batch is not None:
+        _run(search_batch(options, batch, limit, audience))
+    else:
+        _run(search(options, query or "", limit, audience, as_json=as_json))
+
+
+@frontdesk.group()
+def knowledge() -> None:
+    """Bring documents in, and look at what is there."""
+
+
+@knowledge.command()
+@click.argument("directory", type=_FOLDER)
+@click.option("--allow-empty", is_flag=True, help="Remove everything that came from DIRECTORY if it holds no document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_everywhere
+@click.pass_obj
+def sync(options: Options, directory: Path, allow_empty: bool, as_json: bool) -> None:
+    """Make the knowledge base hold what DIRECTORY holds: new, changed and removed files.
+
+    Reads Markdown, HTML, text, and FAQ tables (CSV, JSON, JSONL). May be interrupted and run again at any time.
+    """
+    from connectors.commands.knowledge import sync
+
+    _run(sync(options, directory, allow_empty=allow_empty, as_json=as_json))
+
+
+@knowledge.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_everywhere
+@click.pass_obj
+def list_documents(options: Options, as_json: bool) -> None:
+    """List the documents."""
+    from connectors.commands.knowledge import list_documents
+
+    _run(list_documents(options, as_json=as_json))
+
+
+@knowledge.command()
+@click.argument("document")
+@click.option("--passages", is_flag=True, help="Show the passages it was split into.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_everywhere
+@click.pass_obj
+def show(options: Options, document: str, passages: bool, as_json: bool) -> None:
+    """Show the DOCUMENT with this id."""
+    from connectors.commands.knowledge import show
+
+    _run(show(options, document, passages=passages, as_json=as_json))
+
+
+@frontdesk.command()
+@click.argument("directory", type=_FOLDER)
+def init(directory: Path) -> None:
+    """Write a starter into DIRECTORY: settings, .env.example and a documents folder."""
+    from connectors.commands.setup import init
+
+    init(directory)
+
+
+@frontdesk.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_everywhere
+@click.pass_obj
+def doctor(options: Options, as_json: bool) -> None:
+    """Check what is set up; for each failing line, say what to type to mend it."""
+    from connectors.commands.setup import doctor
+
+    sys.exit(_run(doctor(options, as_json=as_json)))
+
+
+Result = TypeVar("Result")
+
+
+def _run(work: Coroutine[Any, Any, Result]) -> Result:
+    return asyncio.run(work)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 error, 2 wrong usage, 130 interrupted."""
+    _quieten()
+    options = Options()
+    try:
+        frontdesk.main(arguments, prog_name="frontdesk", standalone_mode=False, obj=options)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort, asyncio.CancelledError):
+        print("\nStopped.", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output is gone (`frontdesk ... | head`); nothing is left to say to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    # The last place where an error can be told to the person at the terminal in words.
+    except Exception as error:
+        if options.debug:
+            raise
+        sys.exit(_told(error))
+
+
+def _told(error: Exception) -> int:
+    from knowledge.errors import FrontdeskError
+
+    if isinstance(error, FrontdeskError):
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    print(  # noqa: T201
+        f"Error: something unexpected went wrong ({type(error).__name__}: {str(error)[:300]}).\n"
+        "To see where, run it again as: frontdesk --debug ...",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def _quieten() -> None:
+    """Before any library is loaded: nothing may report to its maker, and output must never fail on a character."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    os.environ["ANONYMIZED_TELEMETRY"] = "False"
+    os.environ["LANGSMITH_TRACING"] = os.environ["LANGCHAIN_TRACING_V2"] = "false"
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # The openai package would send these headers to every provider alike.
+    os.environ.pop("OPENAI_CUSTOM_HEADERS", None)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+
+
+if __name__ == "__main__":
+    main()

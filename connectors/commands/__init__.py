@@ -1,0 +1,1 @@
+"""The work behind `frontdesk ...`, one module for each kind of command."""

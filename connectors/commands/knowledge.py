@@ -1,0 +1,256 @@
+"""`frontdesk knowledge ...` and `frontdesk search`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from connectors.composition import build_knowledge, read_settings
+from knowledge.documents import PUBLIC
+from knowledge.errors import KnowledgeError
+from knowledge.search import Hit, Query, SearchResult
+from knowledge.sync import Progress as Report
+from knowledge.sync import SyncReport
+
+if TYPE_CHECKING:
+    from connectors.cli import Options
+
+SNIPPET = 240
+"""Characters of a passage in a list of hits."""
+
+
+async def sync(options: Options, directory: Path, *, allow_empty: bool, as_json: bool) -> None:
+    """Bring a folder in."""
+    knowledge = build_knowledge(read_settings(options.config, options.data))
+    errors = Console(stderr=True)
+    try:
+        with _progress(errors) as report:
+            result = await knowledge.sync(
+                directory, progress=report, say=lambda line: errors.print(Text(line)), allow_empty=allow_empty
+            )
+    finally:
+        await knowledge.close()
+    if as_json:
+        failed = [asdict(failure) for failure in result.failed]
+        counts = {name: getattr(result, name) for name in ("added", "changed", "removed", "unchanged")}
+        _print_json({**counts, "failed": failed, "seconds": result.seconds})
+    else:
+        _print_report(Console(), result)
+    for note in result.notes:
+        errors.print(Text(f"Note: {note}", style="yellow"), soft_wrap=True)
+
+
+def _print_report(console: Console, result: SyncReport) -> None:
+    console.print(
+        f"Added {result.added}, changed {result.changed}, removed {result.removed}, unchanged {result.unchanged} "
+        f"documents ({result.passages} passages in all) in {result.seconds:.1f} s.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if result.failed:
+        console.print(f"{len(result.failed)} files did not go in:", style="yellow", highlight=False)
+        for failure in result.failed:
+            console.print(Text(f"  {failure.file}: {failure.reason}"), soft_wrap=True)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Report]:
+    """A bar for each stage of long work, on a terminal only."""
+    if not console.is_terminal:
+        yield lambda what, done, total: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield report
+
+
+async def list_documents(options: Options, *, as_json: bool) -> None:
+    """List the documents by id."""
+    knowledge = build_knowledge(read_settings(options.config, options.data))
+    try:
+        stored = await knowledge.documents()
+    finally:
+        await knowledge.close()
+    if as_json:
+        _print_json({"documents": [_document_json(one.document) for one in stored]})
+        return
+    console = Console()
+    if not stored:
+        console.print("The knowledge base is empty. Bring documents in with: frontdesk knowledge sync DIR")
+        return
+    if not console.is_terminal:
+        for one in stored:
+            document = one.document
+            print("\t".join((document.id, document.title, document.audience, str(document.updated or ""))))  # noqa: T201
+        return
+    table = Table("id", "title", "audience", "updated", box=None, header_style="bold")
+    for one in stored:
+        document = one.document
+        table.add_row(Text(document.id), Text(document.title), Text(document.audience), str(document.updated or ""))
+    console.print(table)
+    console.print(f"{len(stored)} documents", style="dim")
+
+
+async def show(options: Options, document_id: str, *, passages: bool, as_json: bool) -> None:
+    """Show one document, or the passages it was split into."""
+    knowledge = build_knowledge(read_settings(options.config, options.data))
+    try:
+        stored = await knowledge.document(document_id)
+        pieces = await knowledge.passages(document_id)
+    finally:
+        await knowledge.close()
+    if stored is None:
+        raise KnowledgeError(f"There is no document {document_id!r}.", "List them with: frontdesk knowledge list")
+    document = stored.document
+    if as_json:
+        rows = [{"id": piece.id, "heading": list(piece.heading), "text": piece.text} for piece in pieces]
+        _print_json({**_document_json(document), "text": document.text, "passages": rows})
+        return
+    console = Console()
+    facts = {
+        "id": document.id,
+        "title": document.title,
+        "url": document.url,
+        "audience": document.audience,
+        "language": document.language,
+        "updated": document.updated,
+        "review by": document.review_by,
+        "tags": ", ".join(document.tags),
+        "file": str(Path(stored.folder, document.source)),
+    }
+    for name, value in facts.items():
+        if value:
+            console.print(Text.assemble((f"{name}: ", "bold"), str(value)), soft_wrap=True)
+    console.print()
+    if passages:
+        for piece in pieces:
+            console.print(Text(" > ".join((piece.title, *piece.heading)), style="bold"), soft_wrap=True)
+            console.print(Text(piece.text), soft_wrap=True)
+            console.print()
+    elif console.is_terminal:
+        console.print(Markdown(document.text))
+    else:
+        print(document.text)  # noqa: T201
+
+
+async def search(options: Options, text: str, limit: int, audiences: tuple[str, ...], *, as_json: bool) -> None:
+    """Show what is found for one query."""
+    knowledge = build_knowledge(read_settings(options.config, options.data))
+    try:
+        found = await knowledge.search(Query(text, limit, audiences=frozenset({PUBLIC, *audiences})))
+    finally:
+        await knowledge.close()
+    if found.note:
+        print(f"Note: {found.note}", file=sys.stderr)  # noqa: T201
+    if as_json:
+        _print_json({"query": text, "mode": found.mode, "hits": [_hit_json(hit) for hit in found.hits]})
+    else:
+        _print_hits(Console(), found)
+
+
+def _print_hits(console: Console, found: SearchResult) -> None:
+    if not found.hits:
+        console.print("Nothing was found.")
+    for number, hit in enumerate(found.hits, 1):
+        title = " > ".join((hit.passage.title, *hit.passage.heading))
+        console.print(Text.assemble((f"{number}. ", "bold"), (title, "bold"), (f"   {hit.passage.document}", "dim")))
+        console.print(Text(f"   {_why(hit)}", style="dim"), soft_wrap=True)
+        snippet = " ".join(hit.passage.text.split())
+        console.print(Text("   " + (snippet[:SNIPPET] + " ..." if len(snippet) > SNIPPET else snippet)), soft_wrap=True)
+        console.print()
+    mode = "vectors and keywords" if found.mode == "hybrid" else "keywords only"
+    console.print(Text(f"Searched by {mode}; confidence {found.confidence:.2f}.", style="dim"))
+
+
+def _why(hit: Hit) -> str:
+    parts = [f"score {hit.score:.2f}"]
+    if hit.why.dense is not None:
+        parts.append(f"meaning {hit.why.dense:.2f}")
+    parts += [f"words {hit.why.words:.1f}", f"letters {hit.why.grams:.1f}"]
+    if hit.why.matched:
+        parts.append("has: " + ", ".join(hit.why.matched[:8]))
+    if hit.audience != PUBLIC:
+        parts.append(f"audience: {hit.audience}")
+    return "; ".join(parts)
+
+
+async def search_batch(options: Options, file: Path, limit: int, audiences: tuple[str, ...]) -> None:
+    """For each line {"id", "text"} of `file` write a line {"id", "documents"}."""
+    queries = _queries(file)
+    knowledge = build_knowledge(read_settings(options.config, options.data))
+    noted = ""
+    try:
+        for query_id, text in queries:
+            query = Query(text, limit, audiences=frozenset({PUBLIC, *audiences}))
+            documents, note = await knowledge.best_documents(query)
+            if note and note != noted:
+                print(f"Note: {note}", file=sys.stderr)  # noqa: T201
+                noted = note
+            _print_json({"id": query_id, "documents": documents})
+    finally:
+        await knowledge.close()
+
+
+def _queries(file: Path) -> list[tuple[Any, str]]:
+    try:
+        lines = file.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise KnowledgeError(f"{file} cannot be read: {error}.", 'It holds lines {"id": ..., "text": ...}.') from error
+    queries = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            queries.append((entry["id"], str(entry["text"])))
+        except (ValueError, KeyError, TypeError) as error:
+            raise KnowledgeError(
+                f"{file}, line {number} is not a query: {error}.", 'A line is written as: {"id": "1", "text": "..."}'
+            ) from error
+    return queries
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, ensure_ascii=False), flush=True)  # noqa: T201
+
+
+def _document_json(document: Any) -> dict[str, Any]:
+    return {
+        "id": document.id,
+        "title": document.title,
+        "url": document.url,
+        "audience": document.audience,
+        "language": document.language,
+        "updated": document.updated.isoformat() if document.updated else None,
+        "review_by": document.review_by.isoformat() if document.review_by else None,
+        "tags": list(document.tags),
+        "source": document.source,
+    }
+
+
+def _hit_json(hit: Hit) -> dict[str, Any]:
+    return {
+        "document": hit.passage.document,
+        "title": hit.passage.title,
+        "heading": " > ".join(hit.passage.heading),
+        "score": hit.score,
+        "text": hit.passage.text,
+    }

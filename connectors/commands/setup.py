@@ -1,0 +1,176 @@
+"""`frontdesk init` and `frontdesk doctor`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from agent.errors import ModelError, SettingsError
+from agent.models.base import Prompt, PromptMessage
+from agent.models.openai_compatible import OpenAICompatible
+from agent.models.quotes import NAME as QUOTES
+from agent.settings import DOTENV, FILE, Settings, as_dotenv, as_toml
+from connectors.composition import (
+    build_embedder,
+    build_knowledge,
+    data_directory,
+    endpoint_of,
+    model_choices,
+    read_settings,
+)
+from knowledge.errors import EmbedderError, FolderError, FrontdeskError
+
+if TYPE_CHECKING:
+    from connectors.cli import Options
+
+EXAMPLE_DOCUMENT = """---
+title: How to write a document
+audience: public
+updated: 2026-11-23
+tags: [example]
+---
+Replace this file by your own documents: Markdown, HTML, text, or FAQ tables (CSV, JSON, JSONL).
+
+## What makes a good document
+
+- One subject for each document, with a title that customers would recognise.
+- A heading for each question. frontdesk cites the passage below the heading.
+- Sentences that can be understood alone, because they may be quoted.
+
+## Who may read a document
+
+Customers see documents with `audience: public`, which is also the default. Any other audience stays inside.
+"""
+
+
+def init(directory: Path) -> None:
+    """Write a starter. Nothing that is there is overwritten."""
+    console = Console()
+    wanted = {
+        directory / FILE: as_toml(),
+        directory / f"{DOTENV}.example": as_dotenv(),
+        directory / "documents" / "how-to-write-a-document.md": EXAMPLE_DOCUMENT,
+    }
+    try:
+        (directory / "documents").mkdir(parents=True, exist_ok=True)
+        for path, text in wanted.items():
+            if path.exists():
+                console.print(Text(f"kept      {path} (it is already there)", style="dim"), soft_wrap=True)
+                continue
+            path.write_text(text, "utf-8")
+            console.print(Text(f"written   {path}"), soft_wrap=True)
+    except OSError as error:
+        raise FolderError(f"{directory} cannot be written: {error.strerror}.", "Choose another directory.") from error
+    console.print(Text(f"\nNext: cd {directory}, put documents into documents/, then type"), soft_wrap=True)
+    console.print(Text("  frontdesk knowledge sync documents\n  frontdesk chat"))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `doctor`: what was checked, whether it is well, and what to type when it is not."""
+
+    check: str
+    ok: bool
+    message: str
+    hint: str = ""
+
+
+async def doctor(options: Options, *, as_json: bool) -> int:
+    """Check everything that is set up. Returns the exit status: 1 when something has to be mended."""
+    console = Console()
+    findings: list[Finding] = []
+    async with aclosing(_findings(options)) as found:
+        async for finding in found:
+            findings.append(finding)
+            if not as_json:
+                mark, style = ("ok  ", "green") if finding.ok else ("FAIL", "bold red")
+                console.print(Text.assemble((mark, style), f"  {finding.check}: {finding.message}"), soft_wrap=True)
+                if finding.hint:
+                    console.print(Text(f"      {finding.hint}"), soft_wrap=True)
+    well = all(finding.ok for finding in findings)
+    if as_json:
+        print(json.dumps({"ok": well, "checks": [asdict(finding) for finding in findings]}, ensure_ascii=False))  # noqa: T201
+    return 0 if well else 1
+
+
+async def _findings(options: Options) -> AsyncGenerator[Finding]:
+    try:
+        settings = read_settings(options.config, options.data)
+    except SettingsError as error:
+        yield Finding("settings", False, error.message, error.hint)
+        return
+    given = sorted({place.partition(", line")[0] for place in settings.sources.values()} - {"default"})
+    yield Finding("settings", True, f"read from {', '.join(given)}" if given else "all defaults")
+    data = data_directory(settings)
+    yield _data_finding(data)
+    yield await _embedder_finding(settings)
+    yield await _knowledge_finding(settings)
+    async for finding in _model_findings(settings):
+        yield finding
+
+
+def _data_finding(data: Path) -> Finding:
+    existing = next(path for path in (data, *data.parents) if path.exists())
+    if existing.is_dir() and os.access(existing, os.W_OK):
+        return Finding("data directory", True, str(data))
+    return Finding(
+        "data directory", False, f"{data} cannot be written", "Choose another with --data DIR or FRONTDESK_DATA."
+    )
+
+
+async def _embedder_finding(settings: Settings) -> Finding:
+    try:
+        embedder = build_embedder(settings)
+        if embedder is None:
+            return Finding("embedder", True, "none: search by keywords only, as set")
+        vector = await embedder.embed_query("Is anybody there?")
+    except (EmbedderError, SettingsError) as error:
+        hint = error.hint or 'Set embedder = "none" to search by keywords only.'
+        return Finding("embedder", False, f"{error.message} Until then search works by keywords only.", hint)
+    return Finding("embedder", True, f"{embedder.name}, vectors of length {len(vector)}")
+
+
+async def _knowledge_finding(settings: Settings) -> Finding:
+    try:
+        knowledge = build_knowledge(settings)
+        try:
+            health = await knowledge.health()
+        finally:
+            await knowledge.close()
+    except FrontdeskError as error:
+        return Finding("knowledge base", False, error.message, error.hint)
+    if not health.documents:
+        return Finding("knowledge base", False, "it is empty", "Bring documents in with: frontdesk knowledge sync DIR")
+    message = f"{health.documents} documents, {health.passages} passages, searched by {health.mode}"
+    return Finding("knowledge base", not health.note, health.note or message)
+
+
+async def _model_findings(settings: Settings) -> AsyncGenerator[Finding]:
+    for choice in model_choices(settings):
+        if choice == QUOTES:
+            yield Finding("model quotes", True, "repeats the documents' own words; needs nothing")
+            continue
+        try:
+            backend = OpenAICompatible(endpoint_of(choice, settings))
+        except SettingsError as error:
+            yield Finding(f"model {choice}", False, error.message, error.hint)
+            continue
+        prompt = Prompt("answer", (PromptMessage("user", "Reply with the word: ready"),), "ready", max_tokens=50)
+        try:
+            async with aclosing(backend.stream(prompt)) as chunks:
+                usage = [chunk.usage async for chunk in chunks][-1]
+            yield Finding(f"model {choice}", True, f"answers ({usage.prompt_tokens + usage.completion_tokens} tokens)")
+        except ModelError as error:
+            yield Finding(
+                f"model {choice}", False, error.message, error.hint or "Set FRONTDESK_MODEL to another model."
+            )
+        finally:
+            await backend.close()

@@ -1,0 +1,250 @@
+"""The wire to a model server, and everything that can go wrong on it. The server is real and strict."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import aclosing
+from dataclasses import replace
+
+import pytest
+
+from agent.errors import ModelBroken, ModelError, ModelFiltered, ModelOverloaded, ModelRefused, ModelUnreachable
+from agent.messages import Usage
+from agent.models.base import Chunk, Prompt, PromptMessage
+from agent.models.openai_compatible import Deadlines, OpenAICompatible
+from agent.models.presets import Endpoint, endpoint
+from agent.models.quotes import Quotes
+from agent.models.routing import FallbackChain
+from agent.testing import ScriptedModel
+from tests.servers.model_server import ModelServer, Play, error, hang, raw, says, serving, stream
+
+QUICK = Deadlines(first_token=0.4, idle=0.4, total=1.2)
+PROMPT = Prompt("answer", (PromptMessage("system", "Answer."), PromptMessage("user", "Hello?")), "Hello?")
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    with serving(ModelServer()) as running:
+        yield running
+
+
+async def ask(where: Endpoint, deadlines: Deadlines = QUICK, prompt: Prompt = PROMPT) -> list[Chunk]:
+    backend = OpenAICompatible(where, deadlines)
+    try:
+        async with aclosing(backend.stream(prompt)) as chunks:
+            return [chunk async for chunk in chunks]
+    finally:
+        await backend.close()
+
+
+def text_of(chunks: list[Chunk]) -> str:
+    return "".join(chunk.text for chunk in chunks)
+
+
+async def test_an_answer_with_its_usage(server: ModelServer) -> None:
+    server.plays = [says("Hello, how can I help?", usage=(321, 12))]
+    chunks = await ask(endpoint(server.choice, {}))
+    assert text_of(chunks) == "Hello, how can I help?"
+    assert chunks[-1].usage == Usage(321, 12, None)
+    body = server.calls[0].body
+    assert body["stream"] is True
+    assert body["stream_options"] == {"include_usage": True}
+    assert body["max_tokens"] == PROMPT.max_tokens
+
+
+async def test_usage_is_estimated_when_the_server_tells_none(server: ModelServer) -> None:
+    server.plays = [says("12345678", usage=None)]
+    usage = (await ask(endpoint(server.choice, {})))[-1].usage
+    assert usage.estimated
+    assert usage.completion_tokens == 2
+    assert usage.prompt_tokens == 4
+
+
+async def test_the_providers_own_cost_counts(server: ModelServer) -> None:
+    server.plays = [says("Hello there", extra_usage={"cost": 0.00123})]
+    assert (await ask(endpoint(server.choice, {})))[-1].usage.cost_usd == 0.00123
+
+
+async def test_cost_comes_from_the_price_table_with_cached_tokens(server: ModelServer) -> None:
+    server.plays = [says("Hi there", usage=(1000, 100), extra_usage={"prompt_tokens_details": {"cached_tokens": 400}})]
+    where = replace(endpoint(server.choice, {}), prices=(0.15, 0.47, 0.016))
+    cost = (await ask(where))[-1].usage.cost_usd
+    assert cost == pytest.approx((600 * 0.15 + 400 * 0.016 + 100 * 0.47) / 1e6)
+
+
+async def test_thinking_is_switched_off_for_qwen(server: ModelServer) -> None:
+    server.accepts, server.model, server.key = frozenset({"enable_thinking"}), "qwen3.8-flash", "sk-qwen-test"
+    server.plays = [says("Hello there")]
+    where = endpoint("qwen", {"DASHSCOPE_API_KEY": "sk-qwen-test"})
+    assert text_of(await ask(replace(where, base_url=server.base_url))) == "Hello there"
+    assert server.calls[0].body["enable_thinking"] is False
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        ["<think>What do they want?</think>", "Hello"],
+        ["<th", "ink>What do", " they want?</th", "ink>\n\nHel", "lo"],
+        ["Hello", "<think>never closed"],
+        ["<tool_call>{}</tool_call>Hello"],
+    ],
+)
+async def test_thinking_is_never_shown(server: ModelServer, pieces: list[str]) -> None:
+    server.plays = [stream(pieces)]
+    assert text_of(await ask(endpoint(server.choice, {}))) == "Hello"
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+async def test_reasoning_fields_are_not_an_answer(server: ModelServer, field: str) -> None:
+    server.plays = [stream(["I think", " a lot"], fields=field)]
+    with pytest.raises(ModelBroken, match="empty answer"):
+        await ask(endpoint(server.choice, {}))
+
+
+async def test_a_less_than_sign_is_shown(server: ModelServer) -> None:
+    server.plays = [stream(["1 <", " 2 and <b", ">3<"])]
+    assert text_of(await ask(endpoint(server.choice, {}))) == "1 < 2 and <b>3<"
+
+
+async def test_a_refused_parameter_is_not_sent_again(server: ModelServer) -> None:
+    server.plays = [says("Hello there")]
+    where = replace(endpoint(server.choice, {}), body={"enable_thinking": False})
+    backend = OpenAICompatible(where, QUICK)
+    for _ in range(2):
+        async with aclosing(backend.stream(PROMPT)) as chunks:
+            assert text_of([chunk async for chunk in chunks]) == "Hello there"
+    await backend.close()
+    assert ["enable_thinking" in call.body for call in server.calls] == [True, False, False]
+
+
+FAULTS: list[tuple[str, Play, type[ModelError], str]] = [
+    ("cut without finish_reason", stream(["Half an ans"], finish=None, then="done"), ModelBroken, "broke off"),
+    ("closed without [DONE]", stream(["Half an ans"], finish=None, then="close"), ModelBroken, "broke off"),
+    ("reset", stream(["Half an ans"], then="reset"), ModelUnreachable, "cannot be reached"),
+    ("error event", stream(["Half an ans"], finish=None, then="error"), ModelBroken, "on fire"),
+    ("empty", stream([]), ModelBroken, "empty answer"),
+    ("only spaces", stream(["  ", "\n"]), ModelBroken, "empty answer"),
+    ("filtered", stream(["Well"], finish="content_filter"), ModelFiltered, "content filter"),
+    ("HTML with 200", raw(200, b"<html>Welcome</html>", "text/html"), ModelBroken, "test-model"),
+    ("JSON error with 200", raw(200, b'data: {"error": {"message": "no"}}\n\n', "text/event-stream"), ModelError, "no"),
+    ("junk events", raw(200, b"data: {broken\n\n", "text/event-stream"), ModelBroken, "not a chat completion"),
+    ("not chunks", raw(200, b"data: [1, 2]\n\n", "text/event-stream"), ModelBroken, "not a chat completion"),
+    ("500", error(500, "Internal"), ModelOverloaded, "status 500"),
+    ("503 HTML", raw(503, b"<html>down</html>", "text/html"), ModelOverloaded, "status 503"),
+    ("429", error(429, "Slow down", **{"Retry-After": "3"}), ModelOverloaded, "Slow down"),
+    ("429 without money", error(429, "Insufficient balance", "insufficient_quota"), ModelRefused, "no money"),
+    ("402", error(402, "Payment required"), ModelRefused, "no money"),
+    ("403", error(403, "Forbidden"), ModelRefused, "does not accept the key"),
+    ("404", error(404, "No such model"), ModelRefused, "not known"),
+    ("400", error(400, "context length exceeded"), ModelRefused, "context length"),
+    (
+        "alibaba filter",
+        error(400, "<400> InternalError.Algo.DataInspectionFailed"),
+        ModelFiltered,
+        "filter",
+    ),
+    ("hang", hang(), ModelUnreachable, "too slow"),
+    ("slow first token", stream(["Hello"], pause=2), ModelUnreachable, "too slow"),
+    ("keep-alives only", stream([], then="drip"), ModelUnreachable, "too slow"),
+    ("stalls", stream(["Hello", " you"], then="drip"), ModelUnreachable, "too slow"),
+    ("slow drip", stream(["word "] * 50, pause=0.1), ModelUnreachable, "finish"),
+]
+
+
+@pytest.mark.parametrize(("play", "kind", "words"), [row[1:] for row in FAULTS], ids=[row[0] for row in FAULTS])
+async def test_a_fault_is_an_error_and_never_an_answer(
+    server: ModelServer, play: Play, kind: type[ModelError], words: str
+) -> None:
+    server.plays = [play]
+    with pytest.raises(kind, match=words):
+        await ask(endpoint(server.choice, {}))
+
+
+async def test_a_refused_key_names_the_remedy_and_hides_the_key(server: ModelServer) -> None:
+    server.key = "sk-right"
+    where = replace(endpoint("qwen", {"DASHSCOPE_API_KEY": "sk-wrong-secret"}), base_url=server.base_url)
+    with pytest.raises(ModelRefused, match="region") as caught:
+        await ask(where)
+    assert "sk-wrong-secret" not in str(caught.value)
+
+
+async def test_a_dead_host_is_unreachable() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(ModelUnreachable, match="cannot be reached"):
+        await ask(endpoint(f"http://127.0.0.1:{port}/v1#m", {}))
+
+
+async def test_nothing_meant_for_another_provider_is_sent(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.plays = [says("Hello there")]
+    for name, value in {
+        "OPENAI_API_KEY": "sk-openai",
+        "OPENAI_ORG_ID": "org-1",
+        "OPENAI_PROJECT_ID": "proj-1",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "ALL_PROXY": "http://127.0.0.1:9",
+    }.items():
+        monkeypatch.setenv(name, value)
+    await ask(endpoint(server.choice, {}))
+    headers = server.calls[0].headers
+    assert headers["authorization"] == "Bearer none"
+    assert not {"openai-organization", "openai-project"} & headers.keys()
+
+
+async def test_a_cut_at_the_limit_is_told(server: ModelServer) -> None:
+    server.plays = [says("One sentence. And ha", finish="length")]
+    assert (await ask(endpoint(server.choice, {})))[-1].finish == "length"
+
+
+async def test_a_server_that_does_not_stop_is_cut_off(server: ModelServer) -> None:
+    server.plays = [stream(["again and again " * 40] * 60)]
+    with pytest.raises(ModelBroken, match="did not stop"):
+        await ask(endpoint(server.choice, {}), Deadlines(5, 5, 20))
+
+
+async def test_the_chain_goes_on_to_the_next_model(server: ModelServer) -> None:
+    server.plays = [error(503, "Overloaded")]
+    chain = FallbackChain(
+        [OpenAICompatible(endpoint(server.choice, {}), QUICK), ScriptedModel("Second to none", name="b")]
+    )
+    async with aclosing(chain.stream(PROMPT)) as chunks:
+        got = [chunk async for chunk in chunks]
+    await chain.close()
+    assert text_of(got) == "Second to none"
+    assert got[-1].model == "b"
+    assert len(server.calls) == 2, "a busy server is asked once more before it is passed over"
+    assert "Overloaded" in next(chunk.note for chunk in got if chunk.note)
+
+
+async def test_the_chain_recovers_when_the_second_try_works(server: ModelServer) -> None:
+    server.plays = [error(500, "Oops"), says("Hello there")]
+    chain = FallbackChain([OpenAICompatible(endpoint(server.choice, {}), QUICK), Quotes()])
+    async with aclosing(chain.stream(PROMPT)) as chunks:
+        assert text_of([chunk async for chunk in chunks]) == "Hello there"
+    await chain.close()
+
+
+async def test_the_chain_never_says_a_word_twice(server: ModelServer) -> None:
+    server.plays = [stream(["Half an ans"], finish=None)]
+    chain = FallbackChain([OpenAICompatible(endpoint(server.choice, {}), QUICK), ScriptedModel("Another answer")])
+    shown = ""
+    chunks = chain.stream(PROMPT)
+    try:
+        while True:
+            shown += (await anext(chunks)).text
+    except ModelBroken as error:
+        assert "broke off" in error.message
+    await chain.close()
+    assert shown == "Half an ans"
+
+
+async def test_a_long_retry_after_goes_to_the_next_model_at_once(server: ModelServer) -> None:
+    server.plays = [error(429, "Slow down", **{"Retry-After": "3600"})]
+    chain = FallbackChain([OpenAICompatible(endpoint(server.choice, {}), QUICK), ScriptedModel("Here")])
+    async with asyncio.timeout(5), aclosing(chain.stream(PROMPT)) as chunks:
+        assert text_of([chunk async for chunk in chunks]) == "Here"
+    await chain.close()
+    assert len(server.calls) == 1

@@ -1,0 +1,264 @@
+"""A server that speaks OpenAI's chat completions and embeddings on a real socket, as strictly as their reference says.
+
+It refuses what the reference does not know unless a test lets it (`accepts`), and plays faults byte by byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+# The parameters of "Create chat completion" that a support bot could send.
+KNOWN = {"model", "messages", "stream", "stream_options", "temperature", "top_p", "max_tokens", "max_completion_tokens"}
+KNOWN |= {
+    "n",
+    "stop",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "user",
+    "seed",
+}
+KNOWN |= {"tools", "tool_choice", "response_format", "reasoning_effort"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request as it arrived."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+    @property
+    def said(self) -> str:
+        """All message texts, joined."""
+        return "\n".join(message["content"] for message in self.body.get("messages", []))
+
+
+Play = Callable[[web.Request, Call], Awaitable[web.StreamResponse]]
+
+
+def error(status: int, message: str, code: str | None = None, **headers: str) -> Play:
+    """An error response in OpenAI's form."""
+
+    async def play(request: web.Request, call: Call) -> web.StreamResponse:
+        kind = "invalid_request_error" if status < 500 else "server_error"
+        body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
+        return web.json_response(body, status=status, headers=headers)
+
+    return play
+
+
+def raw(status: int, body: bytes, content_type: str) -> Play:
+    """Any response at all."""
+
+    async def play(request: web.Request, call: Call) -> web.StreamResponse:
+        return web.Response(status=status, body=body, headers={"Content-Type": content_type})
+
+    return play
+
+
+def hang(seconds: float = 3600) -> Play:
+    """Accept the request and say nothing."""
+
+    async def play(request: web.Request, call: Call) -> web.StreamResponse:
+        await asyncio.sleep(seconds)
+        return web.Response(status=504)
+
+    return play
+
+
+def stream(
+    pieces: Sequence[str],
+    *,
+    finish: str | None = "stop",
+    usage: tuple[int, int] | None = (100, 20),
+    pause: float = 0.0,
+    fields: str = "content",
+    extra_usage: dict[str, Any] | None = None,
+    then: str = "done",
+) -> Play:
+    """Stream `pieces` as deltas. `then`: "done" ends well, "close" without [DONE], "reset" cuts the socket, "error" sends an
+    SSE error, "drip" sends empty chunks without end. `fields` names the delta's key."""
+
+    async def play(request: web.Request, call: Call) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+
+        async def send(payload: Any) -> None:
+            await response.write(
+                b"data: " + (payload if isinstance(payload, bytes) else json.dumps(payload).encode()) + b"\n\n"
+            )
+
+        def chunk(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+            return {
+                "id": "chatcmpl-1",
+                "object": "chat.completion.chunk",
+                "created": 1,
+                "model": call.body["model"],
+                "choices": [{"index": 0, "delta": delta, "finish_reason": reason}],
+            }
+
+        await send(chunk({"role": "assistant", "content": ""}))
+        for piece in pieces:
+            await asyncio.sleep(pause)
+            await send(chunk({fields: piece}))
+        if then == "reset":
+            assert request.transport is not None
+            request.transport.abort()
+            return response
+        while then == "drip":
+            await asyncio.sleep(0.05)
+            await response.write(b": keep-alive\n\n")
+            await send(chunk({}))
+        if then == "error":
+            await send({"error": {"message": "The engine is on fire", "code": 500}})
+        if finish is not None:
+            await send(chunk({}, finish))
+        if usage is not None and call.body.get("stream_options", {}).get("include_usage"):
+            counted = {"prompt_tokens": usage[0], "completion_tokens": usage[1], "total_tokens": sum(usage)}
+            await send({**chunk({}), "choices": [], "usage": {**counted, **(extra_usage or {})}})
+        if then == "done":
+            await response.write(b"data: [DONE]\n\n")
+        await response.write_eof()
+        return response
+
+    return play
+
+
+def says(text: str, **options: Any) -> Play:
+    """Stream a text in pieces of a few characters, as models do."""
+    return stream([text[start : start + 7] for start in range(0, len(text), 7)], **options)
+
+
+@dataclass
+class ModelServer:
+    """The server. Each request is answered by the next of `plays`; the last one stays."""
+
+    key: str = ""
+    model: str = "test-model"
+    accepts: frozenset[str] = frozenset()
+    plays: list[Play] = field(default_factory=list)
+    by_prompt: Callable[[Call], Play] | None = None
+    calls: list[Call] = field(default_factory=list)
+    dimension: int = 8
+    port: int = 0
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def choice(self) -> str:
+        """What FRONTDESK_MODEL says for it."""
+        return f"{self.base_url}#{self.model}"
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        call = await self._heard(request)
+        if (refusal := self._refusal(call)) is not None:
+            return await refusal(request, call)
+        if self.by_prompt is not None:
+            return await self.by_prompt(call)(request, call)
+        play = self.plays[0] if len(self.plays) == 1 else self.plays.pop(0)
+        return await play(request, call)
+
+    async def _embeddings(self, request: web.Request) -> web.StreamResponse:
+        call = await self._heard(request)
+        if (refusal := self._unauthorised(call)) is not None:
+            return await refusal(request, call)
+        texts = call.body["input"]
+        assert call.body["encoding_format"] == "float"
+        if not isinstance(texts, list) or len(texts) > 10:
+            return await error(400, "batch size is invalid, it should not be larger than 10.")(request, call)
+        data = [{"object": "embedding", "index": n, "embedding": self._vector(text)} for n, text in enumerate(texts)]
+        usage = {"prompt_tokens": 1, "total_tokens": 1}
+        return web.json_response({"object": "list", "data": data, "model": self.model, "usage": usage})
+
+    def _vector(self, text: str) -> list[float]:
+        """Letters counted: texts with like letters are near each other."""
+        counts = [1.0] * self.dimension
+        for character in text.lower():
+            counts[ord(character) % self.dimension] += 1
+        return counts
+
+    async def _heard(self, request: web.Request) -> Call:
+        call = Call(request.path, {key.lower(): value for key, value in request.headers.items()}, await request.json())
+        self.calls.append(call)
+        return call
+
+    def _unauthorised(self, call: Call) -> Play | None:
+        if self.key and call.headers.get("authorization") != f"Bearer {self.key}":
+            return error(401, "Incorrect API key provided.", "invalid_api_key")
+        return None
+
+    def _refusal(self, call: Call) -> Play | None:
+        """What the reference says is wrong with a request, if anything."""
+        if (refusal := self._unauthorised(call)) is not None:
+            return refusal
+        body = call.body
+        unknown = sorted(set(body) - KNOWN - self.accepts)
+        if unknown:
+            return error(400, f"Unrecognized request argument supplied: {unknown[0]}")
+        if body.get("model") != self.model:
+            return error(404, f"The model `{body.get('model')}` does not exist.", "model_not_found")
+        if not body.get("stream") and "stream_options" in body:
+            return error(400, "The 'stream_options' parameter is only allowed when 'stream' is enabled.")
+        messages = body.get("messages")
+        if not isinstance(messages, list) or not messages:
+            return error(400, "[] is too short - 'messages'")
+        for message in messages:
+            roles = ("system", "user", "assistant")
+            if (
+                message.get("role") not in roles
+                or not isinstance(message.get("content"), str)
+                or not message["content"]
+            ):
+                return error(400, f"Invalid message: {json.dumps(message)[:80]}")
+        if not 0 <= body.get("temperature", 1) <= 2:
+            return error(400, "temperature out of range")
+        return None
+
+
+@contextmanager
+def serving(server: ModelServer) -> Iterator[ModelServer]:
+    """Run the server on a free port of 127.0.0.1, in a thread of its own."""
+    ready = threading.Event()
+    loop = asyncio.new_event_loop()
+
+    async def start() -> web.AppRunner:
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_post("/v1/chat/completions", server._chat)
+        app.router.add_post("/v1/embeddings", server._embeddings)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        server.port = runner.addresses[0][1]
+        ready.set()
+        return runner
+
+    def run() -> None:
+        asyncio.set_event_loop(loop)
+        runner = loop.run_until_complete(start())
+        loop.run_forever()
+        loop.run_until_complete(runner.cleanup())
+        loop.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield server
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
