@@ -217,7 +217,9 @@ async def _search(state: State, context: Context) -> SearchResult:
     asked = state["standalone"]
     before = [message.text for message in state["history"] if message.role == "customer"]
     leaning = state["question"] if asked != state["question"] else (before[-1] if before else "")
-    query = Query(asked, LOOK_UP, context=leaning, audiences=state["conversation"].audiences)
+    # What the model has put in full needs no more context; what nobody has, and points back, needs all of it.
+    alone = asked != state["question"] or not policy.leans_on_conversation(asked)
+    query = Query(asked, LOOK_UP, leaning, 0.3 if alone else 1.0, state["conversation"].audiences)
     found = await context.knowledge.search(query)
     return replace(found, hits=fitting(found.hits))
 

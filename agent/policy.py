@@ -14,9 +14,9 @@ from knowledge.search import SearchResult
 
 Intent = Literal["question", "person", "small_talk", "action", "crisis", "empty"]
 
-QUOTES_THRESHOLD = {"hybrid": 0.5, "keyword": 0.5}
+QUOTES_THRESHOLD = {"hybrid": 0.65, "keyword": 0.65}
 """Confidence below which the documents' own words are not offered as an answer."""
-MODEL_THRESHOLD = {"hybrid": 0.2, "keyword": 0.2}
+MODEL_THRESHOLD = {"hybrid": 0.05, "keyword": 0.05}
 """Confidence below which not even a model, which can judge for itself, is asked."""
 
 _WISH = (
@@ -107,6 +107,19 @@ def good_enough(found: SearchResult, *, generative: bool) -> bool:
     """Whether what was found is worth answering from."""
     threshold = MODEL_THRESHOLD if generative else QUOTES_THRESHOLD
     return bool(found.hits) and found.confidence >= threshold[found.mode]
+
+
+_LEANING = re.compile(
+    r"^\W*(?:and|or|but|so|then|also|what\s+about|how\s+about|what\s+if|same\s+for|und|oder|aber|y|pero|et|mais|e|ma)\b"
+    r"|\b(?:it|its|that|this|they|them|those|these|there|one|ones|instead|as\s+well|too|either|same)\b",
+    re.IGNORECASE,
+)
+
+
+def leans_on_conversation(text: str) -> bool:
+    """Whether a message probably makes no sense without what was said before it: short, or full of pointing words."""
+    words = len(re.findall(r"\w+", text))
+    return words <= 3 or (words <= 20 and bool(_LEANING.search(text)))
 
 
 def has_asked_back(messages: Sequence[Message]) -> bool:

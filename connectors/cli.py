@@ -174,6 +174,21 @@ def doctor(options: Options, as_json: bool) -> None:
     sys.exit(_run(doctor(options, as_json=as_json)))
 
 
+def reference() -> str:
+    """The --help of every command, as Markdown, for docs/commands.md."""
+    lines: list[str] = []
+
+    def add(command: click.Command, path: str) -> None:
+        with click.Context(command, info_name=path, terminal_width=100, max_content_width=100) as context:
+            lines.extend([f"## {path}", "", "```", command.get_help(context), "```", ""])
+            if isinstance(command, click.Group):
+                for name in command.list_commands(context):
+                    add(command.commands[name], f"{path} {name}")
+
+    add(frontdesk, "frontdesk")
+    return "\n".join(lines)
+
+
 Result = TypeVar("Result")
 
 

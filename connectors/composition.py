@@ -57,13 +57,13 @@ def endpoint_of(choice: str, settings: Settings, *, purpose: str = "answer") -> 
     return found
 
 
-def build_model(settings: Settings) -> ModelBackend:
+def build_model(settings: Settings, knowledge: KnowledgeBase) -> ModelBackend:
     """The chain of models that answers."""
     deadlines = Deadlines(settings["first_token_seconds"], settings["idle_seconds"], settings["total_seconds"])
     backends: list[ModelBackend] = []
     for choice in model_choices(settings):
         if choice == QUOTES:
-            backends.append(Quotes())
+            backends.append(Quotes(knowledge.similarity))
         else:
             backends.append(OpenAICompatible(endpoint_of(choice, settings), deadlines))
     return FallbackChain(backends)
@@ -103,7 +103,8 @@ class Desk:
     @classmethod
     def open(cls, settings: Settings, data: Path | None = None) -> Desk:
         """Build everything; nothing is read or connected before it is used."""
-        knowledge, model = build_knowledge(settings, data), build_model(settings)
+        knowledge = build_knowledge(settings, data)
+        model = build_model(settings, knowledge)
         persona = Persona(settings["company"], settings["handoff_message"])
         agent = SupportAgent(model, knowledge, persona, max_tokens=settings["max_answer_tokens"])
         return cls(settings, knowledge, model, agent)

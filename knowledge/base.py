@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,8 @@ from knowledge.errors import EmbedderError, IndexFailure, KnowledgeError
 from knowledge.index import Index, IndexEntry, collect_garbage, generation, new_generation
 from knowledge.library import Changes, Edition, Library, PassageRecord, Stored, vector_key
 from knowledge.lock import writer_lock
-from knowledge.ranking import CONTEXT_WEIGHT, Candidate
+from knowledge.minilm import MiniLM
+from knowledge.ranking import Candidate
 from knowledge.readers import Reader, load_readers
 from knowledge.search import Hit, Query, SearchResult
 from knowledge.sync import Plan, Progress, SyncReport
@@ -123,7 +124,7 @@ class KnowledgeBase:
             return note
         progress("Building the index", 0, 1)
         folder = new_generation(self._data)
-        base = generation(self._data, edition.generation) if embedder and edition.embedder == embedder else None
+        base = generation(self._data, edition.generation) if embedder and whole else None
         keys = [entry.vector_key for entry in entries]
         vectors = await asyncio.to_thread(library.vectors, embedder, keys) if embedder else None
         await asyncio.to_thread(Index.build, folder, entries, vectors, base)
@@ -167,9 +168,11 @@ class KnowledgeBase:
         """
         library = await asyncio.to_thread(self._open_library)
         opened = await self._current_index(library)
+        query = replace(query, text=await asyncio.to_thread(opened.index.mended, query.text))
         vector, note = await self._query_vector(opened, query)
+        calibrated = opened.edition.embedder == MiniLM.name
         try:
-            ranked = await asyncio.to_thread(opened.index.search, query, vector)
+            ranked = await asyncio.to_thread(opened.index.search, query, vector, calibrated=calibrated)
         except IndexFailure as error:
             vector, note = None, f"{KEYWORDS_ONLY}: {error.message} {RESYNC}"
             ranked = await asyncio.to_thread(opened.index.search, query, None)
@@ -222,10 +225,22 @@ class KnowledgeBase:
         try:
             vector = await self._embedder.embed_query(query.text)
             if query.context:
-                vector = vector + CONTEXT_WEIGHT * await self._embedder.embed_query(query.context)
+                vector = vector + query.context_weight * await self._embedder.embed_query(query.context)
+                vector = vector / float(vector @ vector) ** 0.5
         except EmbedderError as error:
             return None, f"{KEYWORDS_ONLY}: {error.message}"
         return vector, ""
+
+    async def similarity(self, text: str, others: Sequence[str]) -> list[float] | None:
+        """The cosine of each of `others` to `text`; `None` without the local embedder, where it would cost calls."""
+        if self._embedder is None or self._embedder.name != MiniLM.name or not others:
+            return None
+        try:
+            vector = await self._embedder.embed_query(text)
+            vectors = await self._embedder.embed_passages(others)
+        except EmbedderError:
+            return None
+        return [float(cosine) for cosine in vectors @ vector]
 
     # Looking ---------------------------------------------------------------------------------------------------------
 

@@ -13,14 +13,13 @@ from knowledge.errors import FolderError, ReaderError
 MAX_BYTES = 20 * 1024 * 1024
 """The largest file that is read, 20 MiB: a thousand times a long article."""
 
-# What accompanies documents but holds none: pictures, fonts, sound, film, styles, scripts, build files.
-LEFT_ALONE = frozenset(
-    f".{ending}"
-    for ending in (
-        "png jpg jpeg gif svg webp avif ico bmp tif tiff woff woff2 ttf otf eot mp3 wav ogg m4a mp4 mov webm avi "
-        "css scss less js mjs ts tsx jsx map lock toml yaml yml ini cfg xml py sh"  # noqa: SIM905
-    ).split(" ")
-)
+# What accompanies documents but holds none.
+_PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".avif", ".ico", ".bmp", ".tif", ".tiff"}
+_SOUND_AND_FILM = {".mp3", ".wav", ".ogg", ".m4a", ".mp4", ".mov", ".webm", ".avi"}
+_STYLES_AND_SCRIPTS = {".css", ".scss", ".less", ".js", ".mjs", ".ts", ".tsx", ".jsx", ".map", ".py", ".sh"}
+_FONTS = {".woff", ".woff2", ".ttf", ".otf", ".eot"}
+_BUILD_FILES = {".lock", ".toml", ".yaml", ".yml", ".ini", ".cfg", ".xml"}
+LEFT_ALONE = frozenset(_PICTURES | _SOUND_AND_FILM | _STYLES_AND_SCRIPTS | _FONTS | _BUILD_FILES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,9 @@ def walk(folder: Path, suffixes: frozenset[str]) -> Iterator[Entry]:
     if not folder.exists():
         raise FolderError(f"There is no folder {folder}.", "Check the path, or make a starter with: frontdesk init DIR")
     if not folder.is_dir():
-        raise FolderError(f"{folder} is a file, not a folder.", "Give the folder it is in: frontdesk knowledge sync DIR")
+        raise FolderError(
+            f"{folder} is a file, not a folder.", "Give the folder it is in: frontdesk knowledge sync DIR"
+        )
     root = folder.resolve()
 
     def refuse(error: OSError) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from knowledge.errors import IndexFailure, KnowledgeError
 from knowledge.keywords import KeywordIndex
-from knowledge.ranking import CONTEXT_WEIGHT, DEPTH, Ranked, rank
+from knowledge.ranking import DEPTH, Legs, Ranked, best_rows, rank
 from knowledge.search import Query
 
 if TYPE_CHECKING:
@@ -166,23 +166,32 @@ class Index:
             if vectors is not None and abs(float(vectors[entry.vector_key] @ kept[0]) - 1) > 0.01:
                 raise IndexFailure("The vector index holds other vectors than the library.")
 
-    def search(self, query: Query, vector: Vectors | None) -> Ranked:
+    def mended(self, text: str) -> str:
+        """The text with its misspelt words put right, as far as the documents' own words tell."""
+        return self._keywords.corrected(text)
+
+    def search(self, query: Query, vector: Vectors | None, *, calibrated: bool = False) -> Ranked:
         """Rank the passages that `query` may see. `vector` is the question's, `None` to go by keywords alone.
 
-        Raises `IndexFailure` when Chroma fails.
+        `calibrated`: the vectors are of the embedder for which confidence was fitted. Raises `IndexFailure` when Chroma
+        fails.
         """
         import numpy as np
 
         visible = np.array([audience in query.audiences for audience in self._audiences], bool)
-        words, grams = self._keywords.words(query.text), self._keywords.grams(query.text)
+        own_words = words = self._keywords.words(query.text) * visible
+        grams = self._keywords.grams(query.text)
         if query.context:
-            words = words + np.float32(CONTEXT_WEIGHT) * self._keywords.words(query.context)
-            grams = grams + np.float32(CONTEXT_WEIGHT) * self._keywords.grams(query.context)
+            weight = np.float32(query.context_weight)
+            words = words + weight * self._keywords.words(query.context)
+            grams = grams + weight * self._keywords.grams(query.context)
         words, grams = words * visible, grams * visible
         cosines = None
         if vector is not None and self._collections:
-            cosines = self._cosines(query, vector, _best_rows(words, grams))
-        return rank(query, self._keywords, words, grams, cosines)
+            cosines = self._cosines(query, vector, best_rows(words, grams))
+        # What was said before would make any question look answered: confidence goes by the question's own words then.
+        legs = Legs(words, grams, own_words, cosines, calibrated and not query.context)
+        return rank(query.text, self._keywords, legs)
 
     def _cosines(self, query: Query, vector: Vectors, rows: NDArray[np.intp]) -> dict[int, float]:
         """Cosines of the nearest passages and of those in `rows`, by row."""
@@ -203,14 +212,6 @@ class Index:
                     for passage, embedding in zip(kept["ids"], kept["embeddings"], strict=True):
                         cosines[self._rows[passage]] = float(embedding @ vector)
         return cosines
-
-
-def _best_rows(words: NDArray[np.float32], grams: NDArray[np.float32]) -> NDArray[np.intp]:
-    import numpy as np
-
-    together = words / max(float(words.max(initial=0)), 1e-9) + grams / max(float(grams.max(initial=0)), 1e-9)
-    rows = np.argsort(-together, kind="stable")[:DEPTH]
-    return rows[together[rows] > 0]
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

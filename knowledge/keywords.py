@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import re
+import string
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
@@ -34,6 +35,9 @@ LONGEST_WORD = 40
 K1, B = 1.5, 0.75
 _FORMAT = 1
 _CHAT = "could would may might must shall im ive id ill hi hello hey please thanks thank"
+_CORRECTED_WORDS = 100
+"""A longer question says enough without its misspelt words."""
+
 _BUCKETS = 20
 """Bits of a 4-gram's hash."""
 
@@ -47,6 +51,7 @@ _UNSPACED = (
 )
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _WORD = re.compile(rf"(?P<run>[{_UNSPACED}]+)|(?P<word>[^\W_{_UNSPACED}]+(?:['\-_.][^\W_{_UNSPACED}]+)*)")
+_TYPED = re.compile(r"[^\W_]+(?:['\u2019\-./@][^\W_]+)*")
 _NOT_WORD = re.compile(r"[\W_]+")
 
 
@@ -91,11 +96,14 @@ def terms(text: str, language: str = "english") -> list[str]:
 class KeywordIndex:
     """Keyword scores for a fixed list of passages. Make one with `build` or `load`; it never changes afterwards."""
 
-    def __init__(self, ids: tuple[str, ...], words: Any, grams: Any | None, language: str) -> None:
+    def __init__(
+        self, ids: tuple[str, ...], words: Any, grams: Any | None, language: str, spellings: dict[str, int]
+    ) -> None:
         self.ids = ids
         self.language = language
         self._words = words
         self._grams = grams
+        self._spellings = spellings
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -108,9 +116,14 @@ class KeywordIndex:
         if len(ids) != len(texts):
             raise ValueError(f"{len(ids)} ids for {len(texts)} texts")
         vocabulary: dict[str, int] = {}
-        words = _index(_word_batches(texts, vocabulary, language), len(texts), vocabulary)
+        stems: dict[str, int] = {}
+        words = _index(_word_batches(texts, vocabulary, stems, language), len(texts), vocabulary)
         wanted = len(texts) <= GRAMS_LIMIT if grams is None else grams
-        return cls(tuple(ids), words, _index(_gram_batches(texts), len(texts), None) if wanted else None, language)
+        four_grams = _index(_gram_batches(texts), len(texts), None) if wanted else None
+        # A word of a single passage may be a misspelling itself.
+        having = words.scores["indptr"][1:] - words.scores["indptr"][:-1]
+        spellings = {word: token for word, token in stems.items() if having[token] > 1 and _is_plain(word)}
+        return cls(tuple(ids), words, four_grams, language, spellings)
 
     # --- scores
 
@@ -153,6 +166,35 @@ class KeywordIndex:
         scores: _Floats = leg.get_scores_from_ids(found)
         return scores
 
+    # --- spelling
+
+    def corrected(self, query: str) -> str:
+        """The query with its misspelt words mended: those that no passage has, one slip away from one that some have.
+
+        The first letter is taken to be right, short words and codes are left alone, and so is a query of which hardly
+        any word is known: it is probably in another language.
+        """
+        typed = [match.group() for match in _TYPED.finditer(query)]
+        if not self._spellings or len(typed) > _CORRECTED_WORDS:
+            return query
+        folded = [fold(word).replace("'", "") for word in typed]
+        known = {
+            word
+            for word, stem in zip(folded, _stem(folded, self.language), strict=True)
+            if stem in self._words.vocab_dict or stem in _stopwords(self.language)
+        }
+        if 3 * sum(word in known for word in folded) < len(folded):
+            return query
+        return _TYPED.sub(lambda match: self._mended(match.group(), known), query)
+
+    def _mended(self, word: str, known: set[str]) -> str:
+        folded = fold(word)
+        if folded.replace("'", "") in known or len(folded) < 5 or not _is_plain(folded):
+            return word
+        indptr = self._words.scores["indptr"]
+        near = {each: self._spellings[each] for each in _one_slip(folded) if each in self._spellings}
+        return max(near, key=lambda each: (indptr[near[each] + 1] - indptr[near[each]], each), default=word)
+
     # --- what a question is about, and how much of it a passage has
 
     def terms(self, query: str) -> list[str]:
@@ -162,8 +204,12 @@ class KeywordIndex:
         return [word for word in words if word not in stopwords] or words
 
     def weights(self, query: str) -> dict[str, float]:
-        """How telling each word of the query is: its idf here. A word that no passage has weighs most."""
-        return {word: self._idf(len(self._passages_with(word))) for word in self.terms(query)}
+        """How telling each word of the query is: its idf here. A word that no passage has weighs most.
+
+        Stop words tell nothing: "who are you" has no weights at all.
+        """
+        stopwords = _stopwords(self.language)
+        return {word: self._idf(len(self._passages_with(word))) for word in self.terms(query) if word not in stopwords}
 
     def coverage(self, query: str, rows: int | Iterable[int]) -> float:
         """The share of the query's weight whose words these passages have, together; 0 for an empty query."""
@@ -175,6 +221,19 @@ class KeywordIndex:
     def has(self, word: str, row: int) -> bool:
         """Whether a passage has a word, in the form that `terms` and `weights` give it."""
         return self._any_has(word, [row])
+
+    def matched(self, words: Iterable[str], rows: NDArray[np.intp]) -> list[tuple[str, ...]]:
+        """For each of `rows`, those of `words` (as `terms` gives them) that its passage has, the rarest first."""
+        import numpy as np
+
+        having = sorted((len(found), word, found) for word in words if len(found := self._passages_with(word)))
+        table = [(word, np.isin(rows, found)) for _, word, found in having]
+        return [tuple(word for word, has in table if has[place]) for place in range(len(rows))]
+
+    def known_share(self, query: str) -> float:
+        """The share of a text's words, stop words too, that any passage has; 1 for a text without words."""
+        words = terms(query, self.language)
+        return sum(word in self._words.vocab_dict for word in words) / len(words) if words else 1.0
 
     def best_possible(self, query: str) -> float:
         """More than any passage can reach in `words`: every word of the query in it, as often as one likes."""
@@ -221,7 +280,13 @@ class KeywordIndex:
         self._words.save(directory / "words", show_progress=False)
         if self._grams is not None:
             self._grams.save(directory / "grams", show_progress=False)
-        manifest = {"format": _FORMAT, "language": self.language, "grams": self._grams is not None, "ids": self.ids}
+        manifest = {
+            "format": _FORMAT,
+            "language": self.language,
+            "grams": self._grams is not None,
+            "ids": self.ids,
+            "spellings": self._spellings,
+        }
         # Last, so that a directory with a manifest is a whole one.
         (directory / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
@@ -235,8 +300,8 @@ class KeywordIndex:
             ids = tuple(manifest["ids"])
             words = _load(directory / "words", len(ids))
             grams = _load(directory / "grams", len(ids)) if manifest["grams"] else None
-            return cls(ids, words, grams, manifest["language"])
-        except Exception as error:  # whatever a damaged file makes bm25s, numpy or json raise
+            return cls(ids, words, grams, manifest["language"], dict(manifest["spellings"]))
+        except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, MemoryError) as error:
             raise StoreError(
                 f"The keyword index in {directory} cannot be used: {error or type(error).__name__}",
                 "It is made from the documents: build it again.",
@@ -264,16 +329,33 @@ def _stopwords(language: str) -> frozenset[str]:
     return frozenset(_stem([*tokens(" ".join(listed)), *said.split()], language))
 
 
+def _is_plain(word: str) -> bool:
+    return 4 <= len(word) <= LONGEST_WORD and word.isascii() and word.isalpha()
+
+
+def _one_slip(word: str) -> Iterator[str]:
+    """Everything that one letter left out, put in, changed or swapped with the next makes of a word, behind its first."""
+    for place in range(1, len(word) + 1):
+        head, tail = word[:place], word[place:]
+        yield head + tail[1:]
+        yield head + tail[1:2] + tail[:1] + tail[2:]
+        for letter in string.ascii_lowercase:
+            yield head + letter + tail
+            yield head + letter + tail[1:]
+
+
 def _to_one(scores: _Floats) -> _Floats:
     import numpy as np
 
     return (scores / (scores.max(initial=0) or 1)).astype(np.float32)
 
 
-def _word_batches(texts: Sequence[str], vocabulary: dict[str, int], language: str) -> Iterator[tuple[_Ints, _Ints]]:
+def _word_batches(
+    texts: Sequence[str], vocabulary: dict[str, int], stems: dict[str, int], language: str
+) -> Iterator[tuple[_Ints, _Ints]]:
+    """(row, token) of every word; fills in the tokens of the stems (`vocabulary`) and of the words as written."""
     import numpy as np
 
-    stems: dict[str, int] = {}
     found: list[int] = []
     rows: list[int] = []
     lengths: list[int] = []

@@ -233,10 +233,9 @@ class Library:
         """Make a new edition in one transaction. `generation` names the index made for it; `None` keeps the one in use."""
         with self._engine.begin() as connection:
             old = _edition(connection)
-            if generation is None:
-                new = replace(old, number=old.number + 1)
-            else:
-                new = Edition(old.number + 1, generation, embedder)
+            new = replace(old, number=old.number + 1)
+            if generation is not None:
+                new = replace(new, generation=generation, embedder=embedder)
             gone = changes.remove | {stored.document.id for stored, _ in changes.write}
             for some in _slices(sorted(gone)):
                 connection.execute(delete(passages).where(passages.c.document_id.in_(some)))

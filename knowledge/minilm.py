@@ -140,16 +140,14 @@ def _embed(session: Any, tokenizer: Any, text: str) -> Vectors:
     encoding = tokenizer.encode(text)
     ids = np.array([encoding.ids], np.int64)
     mask = np.ones_like(ids)
-    hidden = session.run(
-        None, {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-    )[0][0]
+    hidden = session.run(None, {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)})[0][0]
     vector = hidden.mean(axis=0)
     return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12), np.float32)
 
 
 async def _download(folder: Path, seconds: float) -> None:
     """Let Chroma fetch and verify the model into a folder beside the final one, then move it there in one step."""
-    hint = "Search works by keywords meanwhile; the next sync tries again."
+    hint = "The next sync tries again."
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix="download-", dir=folder.parent))
@@ -169,9 +167,7 @@ async def _download(folder: Path, seconds: float) -> None:
             async with asyncio.timeout(seconds):
                 _, errors = await process.communicate()
         except TimeoutError:
-            raise EmbedderError(
-                f"The local embedding model could not be fetched in {seconds:.0f} s.", hint
-            ) from None
+            raise EmbedderError(f"The local embedding model could not be fetched in {seconds:.0f} s.", hint) from None
         finally:
             if process.returncode is None:
                 process.kill()
@@ -179,10 +175,15 @@ async def _download(folder: Path, seconds: float) -> None:
         if process.returncode != 0:
             lines = errors.decode("utf-8", "replace").strip().splitlines()
             reason = lines[-1].strip() if lines else f"exit status {process.returncode}"
-            raise EmbedderError(f"The local embedding model could not be fetched ({reason[:160]}).", hint)
+            raise EmbedderError(f"The local embedding model could not be fetched ({_in_words(reason)}).", hint)
         await asyncio.to_thread(_put_in_place, part / "onnx", folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _in_words(reason: str) -> str:
+    """The last line of a traceback for a person to read."""
+    return "no network" if "ConnectError" in reason or "ConnectTimeout" in reason else reason[:160]
 
 
 def _put_in_place(fetched: Path, folder: Path) -> None:

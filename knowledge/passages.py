@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 WORDS = 150
 """Passages longer than this are divided (measured, see docs/decisions/search.md; the local model reads ~190 words)."""
 
-MERGE = 100
+MERGE = 50
 """Neighbouring sections under one heading share a passage up to this length (measured, as above)."""
 
 WHOLE = 2000

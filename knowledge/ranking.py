@@ -5,12 +5,13 @@ What was tried and what it gave is in docs/decisions/search.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from knowledge.keywords import KeywordIndex
-from knowledge.search import Query, Why
+from knowledge.search import Why
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,18 +21,34 @@ if TYPE_CHECKING:
 
 DEPTH = 100
 """Passages that each leg puts forward."""
-DENSE_WEIGHT = 0.6
-CONTEXT_WEIGHT = 0.3
-"""What was said before counts this much beside the question itself."""
+FOREIGN = 0.5
+"""With fewer of its words known than this, stop words too, a question is likely not in the documents' language."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A passage with its fused score, 0 to 1, and what it is made of."""
+    """A passage with its fused score, 0 to 1, and what it is made of. `row` is its place in the keyword index."""
 
+    row: int
     id: str
     score: float
     why: Why
+
+
+@dataclass(frozen=True, slots=True)
+class Legs:
+    """What each way of searching says. `words` and `grams` have one BM25 score for each row of the keyword index.
+
+    `own_words` are those of the question alone, without what was said before it. `cosines` are those of the candidate
+    rows, by row; `None` when search goes by keywords alone. `calibrated`: they are of the embedder for which `confidence`
+    was fitted.
+    """
+
+    words: Floats
+    grams: Floats
+    own_words: Floats
+    cosines: Mapping[int, float] | None = None
+    calibrated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,49 +56,63 @@ class Ranked:
     """Candidates, best first, and what the question says about itself."""
 
     candidates: tuple[Candidate, ...]
-    confidence: float
-    weights: Mapping[str, float]
-    foreign: bool
+    confidence: float = 0.0
+    weights: Mapping[str, float] = field(default_factory=dict)
+    foreign: bool = False
 
 
-def rank(
-    query: Query, keywords: KeywordIndex, words: Floats, grams: Floats, cosines: Mapping[int, float] | None
-) -> Ranked:
-    """Fuse the legs. `words` and `grams` have one score for each row; `cosines` those of the candidate rows, by row."""
+def best_rows(words: Floats, grams: Floats) -> NDArray[np.intp]:
+    """The rows that the keywords put forward, best first."""
     import numpy as np
 
-    weights = keywords.weights(query.text)
     together = _to_one(words) + _to_one(grams)
     rows = np.argsort(-together, kind="stable")[:DEPTH]
-    rows = rows[together[rows] > 0]
-    if cosines:
-        rows = np.union1d(rows, np.fromiter(cosines, np.intp))
+    return rows[together[rows] > 0]
+
+
+def rank(text: str, keywords: KeywordIndex, legs: Legs) -> Ranked:
+    """Fuse the legs: the mean of the cosine and the keyword score, each from 0 (worst candidate) to 1 (best)."""
+    import numpy as np
+
+    weights = keywords.weights(text)
+    foreign = keywords.known_share(text) < FOREIGN
+    rows = best_rows(legs.words, legs.grams)
+    if legs.cosines:
+        rows = np.union1d(rows, np.fromiter(legs.cosines, np.intp))
     if not len(rows):
-        return Ranked((), 0.0, weights, False)
-    scores = _to_one(together[rows])
-    if cosines:
-        dense = np.array([cosines.get(int(row), 0.0) for row in rows], np.float32)
-        scores = DENSE_WEIGHT * _min_max(dense) + (1 - DENSE_WEIGHT) * _min_max(together[rows])
-    order = np.argsort(-scores, kind="stable")
-    candidates = tuple(
-        Candidate(
-            keywords.ids[row],
-            round(float(scores[place]), 4),
-            Why(
-                round(cosines[row], 4) if cosines and row in cosines else None,
-                round(float(words[row]), 3),
-                round(float(grams[row]), 3),
-                _matched(keywords, weights, row),
-            ),
-        )
-        for place, row in ((int(place), int(rows[place])) for place in order)
-    )
-    return Ranked(candidates, 0.0, weights, False)
+        return Ranked((), weights=weights, foreign=foreign)
+    together = (_to_one(legs.words) + _to_one(legs.grams))[rows]
+    if legs.cosines:
+        dense = np.array([legs.cosines.get(int(row), 0.0) for row in rows], np.float32)
+        scores = np.asarray((_min_max(dense) + _min_max(together)) / 2, np.float32)
+    else:
+        scores = _to_one(together)
+    matched = keywords.matched(weights, rows)
+    candidates = []
+    for place in np.argsort(-scores, kind="stable"):
+        row = int(rows[place])
+        dense_score = round(legs.cosines[row], 4) if legs.cosines and row in legs.cosines else None
+        why = Why(dense_score, round(float(legs.words[row]), 3), round(float(legs.grams[row]), 3), matched[place])
+        candidates.append(Candidate(row, keywords.ids[row], round(float(scores[place]), 4), why))
+    return Ranked(tuple(candidates), confidence(text, keywords, legs, candidates[0].row), weights, foreign)
 
 
-def _matched(keywords: KeywordIndex, weights: Mapping[str, float], row: int) -> tuple[str, ...]:
-    found = [word for word in weights if keywords.has(word, row)]
-    return tuple(sorted(found, key=lambda word: -weights[word]))
+def confidence(text: str, keywords: KeywordIndex, legs: Legs, best: int) -> float:
+    """How likely the documents answer the question at all, 0 to 1. `best` is the row of the top candidate.
+
+    Two logistic regressions, fitted on four collections with their own questions and those of the others
+    (docs/decisions/threshold.md): one on the highest cosine and the share of the question's words that the top passage
+    has; one, without vectors, on the best BM25 score as a share of what the question's words could give, and their number.
+    """
+    weights = keywords.weights(text)
+    if legs.cosines and legs.calibrated:
+        z = -8.9 + 18.5 * max(legs.cosines.values()) + 2.2 * keywords.coverage(text, best)
+    elif weights:
+        share = max(float(legs.own_words.max()) / sum(weights.values()), 0.01)
+        z = 0.4 + 3.7 * math.log(share) + 2.9 * math.log(1 + min(len(weights), 40))
+    else:
+        return 0.0
+    return round(1 / (1 + math.exp(-z)), 4)
 
 
 def _to_one(scores: Floats) -> Floats:

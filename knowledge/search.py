@@ -15,13 +15,15 @@ Mode = Literal["hybrid", "keyword"]
 class Query:
     """What to look for. `limit` counts passages.
 
-    `context` is what was said before, if the question leans on it; it weighs 0.3 of the question itself, which was
-    measured to be better than joining the turns (docs/decisions/search.md). Only documents of `audiences` are searched.
+    `context` is what was said before. It counts `context_weight` of the question itself: 0.3 was measured to be best over
+    real conversations (docs/decisions/search.md); a question that makes no sense alone needs more. Only documents of
+    `audiences` are searched.
     """
 
     text: str
     limit: int = 8
     context: str = ""
+    context_weight: float = 0.3
     audiences: frozenset[str] = frozenset({PUBLIC})
 
 

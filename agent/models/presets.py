@@ -66,10 +66,29 @@ class Endpoint:
 @cache
 def presets() -> dict[str, dict[str, Any]]:
     """The table of providers, by preset name."""
-    table: dict[str, dict[str, Any]] = json.loads(files("agent.models").joinpath("presets.json").read_text("utf-8"))[
-        "presets"
-    ]
+    table: dict[str, dict[str, Any]] = _file()["presets"]
     return table
+
+
+@cache
+def _file() -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(files("agent.models").joinpath("presets.json").read_text("utf-8"))
+    return read
+
+
+def as_markdown() -> str:
+    """The table of providers for docs/models.md."""
+    lines = [
+        "| preset | provider | key | default model | USD per 1M tokens, in / out |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, preset in presets().items():
+        price = preset["prices"].get(preset["default"]) or (None, None)
+        cost = "free" if preset.get("free") else f"{price[0]:g} / {price[1]:g}" if price[0] is not None else "not known"
+        key = f"`{preset['keys'][0]}`" + (" (optional)" if preset.get("key_optional") else "")
+        model = f"`{preset['default']}`" if preset["default"] else f"name it: `{name}:MODEL`"
+        lines.append(f"| `{name}` | {preset['title']} | {key} | {model} | {cost} |")
+    return "\n".join(lines) + f"\n\nPrices as of {_file()['as_of']}.\n"
 
 
 def key_names() -> list[str]:

@@ -1,14 +1,14 @@
 """Answers without a model: the documents' own sentences, steps and table rows, word for word, with their citations.
 
-It is extractive question answering of the plainest kind: the units of the best passages are scored by how much of the
-question they speak of, and taken greedily as long as each says something the ones before did not (maximal coverage, as in
-Lin and Bilmes, 2011, "A Class of Submodular Functions for Document Summarization").
+It is extractive question answering of the plainest kind: sentences, lists and table rows of the best passages are scored by the
+share of the question's words they speak of and, where vectors are at hand, by their cosine to it. A message with several
+questions is answered part by part.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.messages import Usage
@@ -20,12 +20,28 @@ from knowledge.search import Hit, SearchResult
 NAME = "quotes"
 MOST_WORDS = 130
 """About as much as a customer reads in a chat window."""
-MOST_UNITS = 4
-WORTH = 0.12
-"""A further unit must speak of at least this share of the question that the ones before left out."""
+MOST_PARTS = 3
+"""Questions of one message that are answered each for itself."""
+MOST_UNITS = 3
+"""For one part of the question."""
+WORTH_AT_ALL = 0.1
+"""What the first unit must be worth, between 0 and 1 by words alone, to 2 with vectors."""
+WORTH_MORE = 0.7
+"""A further unit must be worth this share of the first one."""
 CLOSE = 0.45
 """Passages below this share of the best one's score are not quoted."""
+UNRELATED = 0.15
+"""The cosine of sentences that have nothing to do with each other, about, with all-MiniLM-L6-v2."""
 
+Similarity = Callable[[str, Sequence[str]], Awaitable[Sequence[float] | None]]
+"""How near texts are to a question, as cosines; `None` when there is no cheap way to tell."""
+
+_JOINED = re.compile(
+    r",?\s+(?:and|or|und|y|et)\s+(?=(?:also\s+)?(?:how|what|when|where|who|why|which|do|does|is|are|can|will|wie|wann|wo|was)\b)",
+    re.IGNORECASE,
+)
+_SENTENCE = re.compile(r"[^.!?。！？]+[.!?。！？]*")  # noqa: RUF001
+_IS_QUESTION = re.compile(r"[?？]")  # noqa: RUF001
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[^\Wa-z_])|(?<=[。！？])")  # noqa: RUF001
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|vs|approx|no|nr|mr|mrs|ms|dr|st|inc|ltd|z\.B|bzw|ca)\.|\b[A-Z]\.)$", re.I
@@ -62,14 +78,20 @@ class _Candidate:
 
 
 class Quotes:
-    """The backend that needs no model, no key and no network; the last link of every chain."""
+    """The backend that needs no model, no key and no network; the last link of every chain.
+
+    `similarity` compares sentences with the question by meaning (`KnowledgeBase.similarity`); without it words decide.
+    """
 
     name = NAME
     generative = False
 
+    def __init__(self, similarity: Similarity | None = None) -> None:
+        self._similarity = similarity
+
     async def stream(self, prompt: Prompt, /) -> AsyncGenerator[Chunk]:
         """Quote what was retrieved, or say `[[unsure]]`, or ask back with `[[ask]]` when a word fits several documents."""
-        text = prompt.question if prompt.purpose == "rewrite" else self._answer(prompt)
+        text = prompt.question if prompt.purpose == "rewrite" else await self._answer(prompt)
         for piece in re.findall(r"\S+\s*|\s+", text):
             yield Chunk(text=piece, model=NAME)
         yield Chunk(finish="stop", usage=Usage(), model=NAME)
@@ -77,7 +99,7 @@ class Quotes:
     async def close(self) -> None:
         """Nothing to release."""
 
-    def _answer(self, prompt: Prompt) -> str:
+    async def _answer(self, prompt: Prompt) -> str:
         found = prompt.retrieved
         if found is None or not found.hits:
             return "[[unsure]]"
@@ -88,18 +110,71 @@ class Quotes:
             )
         if not good_enough(found, generative=False):
             return "[[unsure]]"
-        return quote(found) or "[[unsure]]"
+        return await self._quote(prompt.question, found) or "[[unsure]]"
+
+    async def _quote(self, question: str, found: SearchResult) -> str:
+        """The best units for each part of the question, grouped by passage, each group followed by its `[n]`."""
+        candidates = _candidates(found.hits)
+        scores = [hit.score for hit in found.hits]
+        texts = [candidate.unit.whole for candidate in candidates]
+        chosen: list[_Candidate] = []
+        for part in parts_of(question):
+            words = set(terms(part))
+            weights = {term: weight for term, weight in found.weights.items() if term in words} or dict(found.weights)
+            cosines = await self._similarity(part, texts) if self._similarity is not None else None
+            worth = _worth(candidates, weights, scores, cosines)
+            chosen += _choose(candidates, worth, chosen)
+        blocks: list[str] = []
+        for number in dict.fromkeys(candidate.hit for candidate in chosen):
+            of_hit = sorted((one for one in chosen if one.hit == number), key=lambda one: one.place)
+            blocks.append(_joined([candidate.unit for candidate in of_hit], f"[{number + 1}]"))
+        return "\n\n".join(blocks)
 
 
-def quote(found: SearchResult) -> str:
-    """The best units of the best passages, grouped by passage in the order found, each followed by its `[n]`."""
-    candidates = _candidates(found.hits)
-    chosen = _choose(candidates, found.weights, [hit.score for hit in found.hits])
-    parts: list[str] = []
-    for number in dict.fromkeys(candidate.hit for candidate in chosen):
-        of_hit = sorted((one for one in chosen if one.hit == number), key=lambda one: one.place)
-        parts.append(_joined([candidate.unit for candidate in of_hit], f"[{number + 1}]"))
-    return "\n\n".join(parts)
+def _worth(
+    candidates: Sequence[_Candidate],
+    weights: Mapping[str, float],
+    scores: Sequence[float],
+    cosines: Sequence[float] | None,
+) -> list[float]:
+    """What each candidate is worth as an answer to one part: the share of its words it speaks of, and its nearness."""
+    total = sum(weights.values()) or 1.0
+    worth = []
+    for number, candidate in enumerate(candidates):
+        spoken = sum(weight * _speaks_of(term, candidate) for term, weight in weights.items()) / total
+        near = max(0.0, cosines[number] - UNRELATED) / (1 - UNRELATED) if cosines is not None else 0.0
+        # A passage that search likes is more likely to be on the matter; a long unit says it less directly.
+        trust = scores[candidate.hit] / (scores[0] or 1.0)
+        worth.append((spoken + near) * trust / (1 + candidate.words / 200))
+    return worth
+
+
+def _choose(candidates: Sequence[_Candidate], worth: Sequence[float], before: Sequence[_Candidate]) -> list[_Candidate]:
+    """The best units, as long as each is nearly as good as the best and there is room beside those of `before`."""
+    order = sorted(range(len(candidates)), key=lambda number: -worth[number])
+    chosen: list[_Candidate] = []
+    words = sum(one.words for one in before)
+    for number in order:
+        candidate = candidates[number]
+        best = worth[order[0]]
+        if len(chosen) == MOST_UNITS or worth[number] < max(WORTH_AT_ALL, WORTH_MORE * best):
+            break
+        if candidate in before:
+            if number == order[0]:
+                break  # this part is answered already
+            continue
+        if words and words + candidate.words > MOST_WORDS:
+            continue
+        chosen.append(candidate)
+        words += candidate.words
+    return chosen
+
+
+def parts_of(question: str) -> list[str]:
+    """The questions in a message: its sentences with a question mark, and what "and when", "and how" ... join."""
+    asked = [part for part in _SENTENCE.findall(question) if _IS_QUESTION.search(part)]
+    pieces = [piece for part in asked for piece in _JOINED.split(part) if len(re.findall(r"\w+", piece)) >= 3]
+    return pieces[:MOST_PARTS] if len(pieces) > 1 else [question]
 
 
 def _candidates(hits: Sequence[Hit]) -> list[_Candidate]:
@@ -117,40 +192,6 @@ def _candidates(hits: Sequence[Hit]) -> list[_Candidate]:
             own = frozenset(terms(unit.whole))
             candidates.append(_Candidate(unit, number, place, own, heading, len(unit.whole.split())))
     return candidates
-
-
-def _choose(
-    candidates: Sequence[_Candidate], weights: Mapping[str, float], scores: Sequence[float]
-) -> list[_Candidate]:
-    total = sum(weights.values()) or 1.0
-    best = scores[0] or 1.0
-    covered: dict[str, float] = {}
-    chosen: list[_Candidate] = []
-    words = 0
-    while len(chosen) < MOST_UNITS:
-        ranked = []
-        for candidate in candidates:
-            if candidate in chosen or (chosen and words + candidate.words > MOST_WORDS):
-                continue
-            gain = sum(
-                weight * max(0.0, _speaks_of(term, candidate) - covered.get(term, 0.0))
-                for term, weight in weights.items()
-            )
-            # A passage that search likes is more likely to be on the matter; a long unit says it less directly.
-            trust = (scores[candidate.hit] / best) ** 2
-            ranked.append(
-                (gain / total * trust / (1 + candidate.words / 200), -candidate.hit, -candidate.place, candidate)
-            )
-        if not ranked:
-            break
-        worth, *_, candidate = max(ranked, key=lambda entry: entry[:3])
-        if chosen and worth < WORTH:
-            break
-        chosen.append(candidate)
-        words += candidate.words
-        for term in weights:
-            covered[term] = max(covered.get(term, 0.0), _speaks_of(term, candidate))
-    return chosen
 
 
 def _speaks_of(term: str, candidate: _Candidate) -> float:
@@ -172,9 +213,11 @@ def _joined(chosen: Sequence[Unit], mark: str) -> str:
         lines.append(block)
         lead = unit.lead
     text = "\n".join(lines)
-    last = text.rsplit("\n", 1)[-1].lstrip()
-    # Behind a table or a code block a mark would become part of it.
-    apart = last.startswith(("|", "```", "~~~")) or text.rsplit("\n", 1)[-1].startswith("    ")
+    head, _, last = text.rpartition("\n")
+    if last.rstrip().endswith("|") and last.lstrip().startswith("|"):
+        return f"{head}\n{last.rstrip()[:-1].rstrip()} {mark} |"
+    # Behind a code block a mark would become part of it.
+    apart = last.lstrip().startswith(("```", "~~~")) or last.startswith("    ")
     return f"{text}\n\n{mark}" if apart else f"{text} {mark}"
 
 

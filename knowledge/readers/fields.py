@@ -133,7 +133,7 @@ def _text(values: Mapping[str, object], key: str) -> str:
 
 def _id(values: Mapping[str, object]) -> str | None:
     value = _text(values, "id")
-    if any(unicodedata.category(character) == "Cc" for character in value):
+    if any(unicodedata.category(character) in {"Cc", "Zl", "Zp"} for character in value):
         raise ReaderError("id must be one line without control characters")
     if len(value) > MAX_ID:
         raise ReaderError(f"id has {len(value)} characters, more than the {MAX_ID} that are allowed")

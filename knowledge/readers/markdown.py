@@ -11,9 +11,11 @@ from knowledge.readers.front_matter import split
 from knowledge.readers.markdown_text import tidy, without_title
 
 _IMPORTS = re.compile(
-    r"""(?:\s*^(?:import\s(?:[\w*{][^;'"]{0,2000}?\sfrom\s+)?(?:"[^"\n]+"|'[^'\n]+')|export\s(?:const|let|default)\b[^\n]*);?[ \t]*$)+""",
+    r"""(?:\s*^(?:import\s(?:[\w*{][^;'"]{0,2000}?\sfrom\s+)?(?:"[^"\n]+"|'[^'\n]+')"""
+    r"""|export\s(?:const|let|default)\b[^\n]*);?[ \t]*$)+""",
     re.MULTILINE,
 )
+"""The imports (and one-line exports) that MDX files begin with."""
 
 
 def read(file: SourceFile) -> list[Document]:

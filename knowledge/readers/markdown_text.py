@@ -10,6 +10,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable
 
+from knowledge.readers.hidden import is_invisible
 
 _RAW = "script|style|template|noscript|iframe|svg|object|embed|textarea|select|title|head"
 """Elements of which nothing is text for a reader."""
@@ -33,14 +34,11 @@ _LABEL = re.compile(r"^ {0,3}\[([^\[\]\n]+)\]:", re.MULTILINE)
 _ALT = re.compile(r"""\salt\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE)
 _HIDDEN = re.compile(r"\shidden(?=[\s=/>])|\saria-hidden\s*=\s*[\"']?true|\stype\s*=\s*[\"']?hidden", re.IGNORECASE)
 _STYLE = re.compile(r"""\sstyle\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE)
-_INVISIBLE = re.compile(
-    r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|(?:font-size|opacity)\s*:\s*0*\.?0+(?![.\d])"
-    r"|(?:left|top|text-indent)\s*:\s*-\d{3})",
-    re.IGNORECASE,
-)
+_MAX_HEADING = 300
+"""Characters; a longer "heading" is a paragraph."""
 _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 
-_ATX = re.compile(r"^ {0,3}(#{1,6})(?:[ \t]+(.*?))??(?:[ \t]+#+)?[ \t]*$", re.MULTILINE)
+_ATX = re.compile(r"^ {0,3}(#{1,6})(?![^ \t\n])([^\n]*)$", re.MULTILINE)
 _SETEXT = re.compile(
     r"(?:\A|(?<=\n\n))(?![ \t]*(?:[-*+>#|]|\d+[.)]))([^\n]+)\n {0,3}(?:(=+)|-{2,})[ \t]*$", re.MULTILINE
 )
@@ -51,20 +49,16 @@ def tidy(text: str) -> str:
     return _Tidier(text).tidy()
 
 
-def is_invisible(style: str) -> bool:
-    """Whether an inline CSS style hides the text of its element."""
-    return _INVISIBLE.search(style) is not None
-
-
 def without_title(text: str, title: str | None) -> tuple[str, str | None]:
     """The text without its title, and the title: the one given, else the first heading of level 1.
 
     The heading goes only when it is the first block and says the same as the title.
     """
     outside_code = _blank_code(text)
-    headings = [(match, plain(match[2] or "")) for match in _ATX.finditer(outside_code) if len(match[1]) == 1]
-    headings += [(match, plain(match[1])) for match in _SETEXT.finditer(outside_code) if match[2]]
-    for match, heading in sorted(headings, key=lambda found: found[0].start()):
+    headings = [(match, match[2]) for match in _ATX.finditer(outside_code) if len(match[1]) == 1]
+    headings += [(match, match[1]) for match in _SETEXT.finditer(outside_code) if match[2]]
+    for match, line in sorted(headings, key=lambda found: found[0].start()):
+        heading = plain(_without_closing_hashes(line)) if len(line) <= _MAX_HEADING else ""
         if not heading:
             continue
         first = not text[: match.start()].strip()
@@ -93,6 +87,12 @@ def plain(markdown: str) -> str:
     text = re.sub(r"(\*{1,3}|(?<!\w)_{1,3}|~~)(?=\S)(.*?)(?<=\S)\1(?!\w)", r"\2", text)
     text = re.sub(r"(`+)(.*?)\1", r"\2", text)
     return " ".join(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text).split())
+
+
+def _without_closing_hashes(line: str) -> str:
+    line = line.strip()
+    shorter = line.rstrip("#")
+    return shorter if shorter[-1:] in {"", " ", "\t"} else line
 
 
 def _rewritten(text: str, pattern: re.Pattern[str], replacement: Callable[[re.Match[str]], str]) -> str:
@@ -209,7 +209,8 @@ class _Tidier:
         What is never closed hides all that follows when it begins a line; else it is no mark.
         """
         start = mark.start()
-        begins_line = not self.text[self.text.rfind("\n", 0, start) + 1 : start].strip()
+        before = self.text[max(0, start - 80) : start].rstrip(" \t")
+        begins_line = before.endswith("\n") or (not before and start <= 80)
         if end is None and not begins_line:
             return self._keep(start, mark.end())
         if end is None:

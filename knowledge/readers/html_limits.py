@@ -1,0 +1,104 @@
+"""Which HTML is too costly to parse: a look at its tags, before any parser sees it.
+
+The rules by which browsers mend broken HTML take time that grows with the tags times the depth at which they stand,
+memory that grows with the tags times the formatting (`<b>`, `<font>`) left open before them, and time that grows with
+the square of the attributes of a tag. Real pages, however broken, stay far below these limits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+
+from knowledge.errors import ReaderError
+
+MAX_STEPS = 400_000_000
+"""Steps up the tree that the parser may have to make; about a second."""
+
+MAX_REOPENED = 300_000
+"""Elements that the parser may have to add of its own accord."""
+
+_TAG = re.compile(
+    r"<!--(?:-?>|.*?(?:--!?>|\Z))"
+    r"|<(?P<end>/?)(?P<name>[a-zA-Z][^\s/>]*+)"
+    r"(?P<attributes>(?:[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:\"[^\"]*+\"?|'[^']*+'?|[^\s>\"'][^\s>]*+)?)?)*+)[\s/]*+>?",
+    re.DOTALL,
+)
+_ATTRIBUTE = re.compile(r"[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:\"[^\"]*+\"?|'[^']*+'?|[^\s>\"'][^\s>]*+)?)?")
+
+
+def _names(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+_UNPARSED = frozenset({"script", "style", "title", "textarea", "xmp", "iframe", "noembed", "noframes"})
+_FORMATTING = _names("b big code em font i nobr s small strike strong tt u")
+_NEVER_NESTED = _names(
+    "a area base body br button col colgroup dd dt embed head hr html img input li link meta nobr optgroup option p "
+    "param rb rp rt rtc source tbody td tfoot th thead tr track wbr"
+)
+_FEW = 1000
+"""Attributes of one tag that cost nothing worth counting."""
+
+
+def refuse_costly(html: str) -> None:
+    """Raise `ReaderError` when parsing `html` could take more than a few seconds or much memory."""
+    if len(html) < 2000:
+        return
+    count = _Count()
+    position = 0
+    while (tag := _TAG.search(html, position)) is not None:
+        position = tag.end()
+        if tag["name"] is None:
+            continue
+        name = tag["name"].lower()
+        count.add(name, tag["attributes"], is_end=bool(tag["end"]))
+        if name in _UNPARSED and not tag["end"]:
+            position = _end_of_unparsed(html, name, position)
+
+
+def _end_of_unparsed(html: str, name: str, position: int) -> int:
+    end = re.compile(f"</{name}(?=[\\s/>])", re.IGNORECASE).search(html, position)
+    return end.start() if end else len(html)
+
+
+class _Count:
+    """What the tags so far cost at most."""
+
+    def __init__(self) -> None:
+        self.open: Counter[str] = Counter()
+        self.depth = 0
+        self.steps = 0
+        self.formatting: defaultdict[str, list[str]] = defaultdict(list)
+        self.left_open = 0
+        self.reopened = 0
+
+    def add(self, name: str, attributes: str, is_end: bool) -> None:
+        """Count one more tag."""
+        number = len(_ATTRIBUTE.findall(attributes)) if len(attributes) > _FEW else 0
+        self.steps += self.depth + number * number
+        if name in _FORMATTING:
+            self._add_formatting(name, attributes, is_end)
+        else:
+            self.reopened += self.left_open
+        if name not in _NEVER_NESTED:
+            self._add_nesting(name, is_end)
+        if self.steps > MAX_STEPS or self.reopened > MAX_REOPENED:
+            raise ReaderError("its HTML leaves too many tags open, or gives one too many attributes")
+
+    def _add_formatting(self, name: str, attributes: str, is_end: bool) -> None:
+        opened = self.formatting[name]
+        if is_end and opened:
+            opened.pop()
+            self.left_open -= 1
+        elif not is_end and opened[-3:].count(attributes) < 3:  # the parser keeps three that are alike
+            opened.append(attributes)
+            self.left_open += 1
+
+    def _add_nesting(self, name: str, is_end: bool) -> None:
+        if not is_end:
+            self.open[name] += 1
+            self.depth += 1
+        elif self.open[name]:
+            self.open[name] -= 1
+            self.depth -= 1

@@ -1,0 +1,282 @@
+"""The keyword leg: what matches what, the same scores as bm25s itself, and a saved index that tells when it is damaged."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import bm25s
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from knowledge import keywords
+from knowledge.errors import StoreError
+from knowledge.keywords import KeywordIndex, fold, tokens
+
+TEXTS = [
+    "Refunds › By card\nA refund reaches your card after five days. Error PAY-402 means that the bank said no.",
+    "Cancelling a booking\nYou can cancel bookings up to 24 hours before check-in. E-mail us at help@example.com.",
+    "退款政策\n您可以在三十天内申请退款。",
+    "Straße und Öffnungszeiten\nWir öffnen um 9 Uhr; das kostet 1,250.50 Euro. It's the customers' choice, don't worry.",
+    "L’hôtel\nL'annulation d'une réservation coûte 10 euros.",
+]
+IDS = [f"doc#{number}" for number in range(len(TEXTS))]
+
+
+def build(texts: list[str] | None = None, grams: bool | None = None) -> KeywordIndex:
+    chosen = TEXTS if texts is None else texts
+    return KeywordIndex.build([str(number) for number in range(len(chosen))], chosen, grams=grams)
+
+
+INDEX = build()
+
+
+def best(query: str) -> int:
+    return int(INDEX.scores(query).argmax())
+
+
+# --- words
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("PAY-402", ["pay", "402", "pay402"]),
+        ("Wi‑Fi e_mail", ["wi", "fi", "e", "mail", "email"]),
+        ("v1.2 1,250 ＡＢＣ", ["v1", "2", "v1.2", "1250", "abc"]),
+        ("It's the customers' don’t", ["it", "the", "customers", "dont"]),
+        ("L’hôtel qu'il", ["l", "hotel", "lhotel", "qu", "il", "quil"]),
+        ("退款政策 款 カード", ["退款", "款政", "政策", "款", "カー", "ード"]),
+        ("Straße ÖL 한국어", ["strasse", "ol", "한국어"]),
+        ("a" * 100, ["a" * 40]),
+        (" ?! \n", []),
+    ],
+)
+def test_tokens(text: str, expected: list[str]) -> None:
+    assert list(tokens(text)) == expected
+
+
+@settings(deadline=None)
+@given(st.text(max_size=200))
+def test_folding_twice_changes_nothing_more_and_tokens_are_short(text: str) -> None:
+    assert fold(fold(text)) == fold(text) or not text.isascii()
+    assert all(0 < len(word) <= keywords.LONGEST_WORD for word in tokens(text))
+
+
+@pytest.mark.parametrize(
+    ("query", "row"),
+    [
+        ("pay402", 0),
+        ("PAY 402?", 0),
+        ("REFUNDED CARDS", 0),
+        ("cancelation of my bookng", 1),
+        ("email", 1),
+        ("checkin", 1),
+        ("申请退款", 2),
+        ("offnungszeiten", 3),
+        ("OEFFNUNGSZEITEN Straße", 3),
+        ("hotel", 4),
+        ("reservation", 4),
+    ],
+)
+def test_a_question_finds_its_passage_however_it_is_typed(query: str, row: int) -> None:
+    assert best(query) == row
+
+
+def test_stop_words_count_only_when_there_is_nothing_else() -> None:
+    assert INDEX.terms("How can I cancel my booking, please?") == ["cancel", "book"]
+    assert INDEX.terms("what can you do") == ["what", "can", "you", "do"]
+    assert INDEX.weights("what can you do") == {}
+    assert INDEX.coverage("what can you do", range(5)) == 0
+    assert (INDEX.words("I would like my refund") == INDEX.words("like refund")).all()
+
+
+# --- scores
+
+EMPTY = ["", " \n", "!?", "zzzzqqqq", "Ω", "\ud800", "\0"]
+
+
+@pytest.mark.parametrize("query", EMPTY)
+@pytest.mark.parametrize(
+    "index", [INDEX, build([]), build(["", "\n"]), build(grams=False)], ids=["full", "none", "blank", "words"]
+)
+def test_a_query_without_a_known_word_scores_nothing(index: KeywordIndex, query: str) -> None:
+    for scores in (index.scores(query), index.words(query), index.grams(query)):
+        assert scores.dtype == np.float32
+        assert scores.shape == (len(index),)
+        assert not scores.any()
+    assert index.coverage(query, []) == 0
+    assert index.coverage(query, range(len(index))) == 0
+
+
+def test_scores_are_the_mean_of_both_legs_in_proportion() -> None:
+    words, grams = INDEX.words("refund card"), INDEX.grams("refund card")
+    np.testing.assert_allclose(INDEX.scores("refund card"), (words / words.max() + grams / grams.max()) / 2, rtol=1e-6)
+    alone = build(grams=False)
+    assert not alone.grams("refund").any()
+    assert alone.scores("refund card").max() == 1
+
+
+def test_four_grams_are_left_out_of_large_collections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keywords, "GRAMS_LIMIT", len(TEXTS) - 1)
+    assert not build().grams("refund").any()
+    assert build(grams=True).grams("refund").any()
+
+
+vocabulary = st.sampled_from(["refund", "card", "book", "pai", "bank", "fee", "402"])
+collections = st.lists(st.lists(vocabulary, min_size=1, max_size=12), min_size=1, max_size=12)
+
+
+@settings(deadline=None, max_examples=60)
+@given(collections, st.lists(vocabulary, min_size=1, max_size=5, unique=True), st.integers(1, 20))
+def test_the_scores_are_those_of_bm25s(corpus: list[list[str]], query: list[str], batch: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keywords, "_BATCH", batch)
+        ours = build([" ".join(words) for words in corpus]).words(" ".join(query))
+    theirs = bm25s.BM25(k1=keywords.K1, b=keywords.B, method="lucene")
+    theirs.index(corpus, show_progress=False)
+    known = [word for word in query if word in theirs.vocab_dict]
+    expected = theirs.get_scores(known) if known else np.zeros(len(corpus))
+    np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.text(alphabet="abcé 退\n-", max_size=40), max_size=8), st.text(alphabet="abcé 退\n-", max_size=30))
+def test_a_batch_boundary_changes_nothing(texts: list[str], query: str) -> None:
+    whole = build(texts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keywords, "_BATCH", 3)
+        parts = build(texts)
+    np.testing.assert_allclose(parts.words(query), whole.words(query), rtol=1e-5)
+    np.testing.assert_allclose(parts.grams(query), whole.grams(query), rtol=1e-5)
+
+
+def test_no_passage_scores_above_the_best_possible() -> None:
+    for query in ("refund card", "cancel my booking zzzz", "PAY-402"):
+        assert 0 < INDEX.words(query).max() < INDEX.best_possible(query)
+        assert 0 < INDEX.grams(query).max() < INDEX.best_possible_grams(query)
+    assert build(grams=False).best_possible_grams("refund") == 0
+
+
+def test_ids_and_texts_must_be_as_many() -> None:
+    with pytest.raises(ValueError, match="1 ids for 2 texts"):
+        KeywordIndex.build(["a"], ["b", "c"])
+
+
+# --- spelling
+
+HELP = build(
+    ["Change the dates of your booking.", "To change a booking, choose new dates. See PAY-402.", "Your password"] * 2
+)
+
+
+@pytest.mark.parametrize(
+    ("typed", "mended"),
+    [
+        ("How do I chnage my bokking?", "How do I change my booking?"),
+        ("my pasword doesn't work", "my password doesn't work"),
+        ("changing my BOOKINGS and PAY-403", "changing my BOOKINGS and PAY-403"),
+        ("the hange of my dats", "the hange of my dats"),
+        ("Wie kann man seine bookung umbuchen?", "Wie kann man seine bookung umbuchen?"),
+        ("my " * 101 + "bokking", "my " * 101 + "bokking"),
+        ("", ""),
+    ],
+)
+def test_misspelt_words_are_mended_and_nothing_else(typed: str, mended: str, tmp_path: Path) -> None:
+    assert HELP.corrected(typed) == mended
+    HELP.save(tmp_path)
+    assert KeywordIndex.load(tmp_path).corrected(typed) == mended
+
+
+@settings(deadline=None)
+@given(st.text(max_size=60))
+def test_whatever_is_typed_is_corrected_once(query: str) -> None:
+    assert HELP.corrected(HELP.corrected(query)) == HELP.corrected(query)
+    assert build([]).corrected(query) == query
+
+
+# --- coverage
+
+
+def test_coverage_is_the_weight_of_the_words_found() -> None:
+    weights = INDEX.weights("refund card zzzz")
+    assert weights["zzzz"] == pytest.approx(math.log(1 + (len(TEXTS) + 0.5) / 0.5))
+    assert max(weights, key=lambda word: weights[word]) == "zzzz"
+    share = (weights["refund"] + weights["card"]) / sum(weights.values())
+    assert INDEX.coverage("refund card zzzz", 0) == pytest.approx(share)
+    assert INDEX.coverage("refund booking", [0, 1]) == pytest.approx(1)
+    assert INDEX.coverage("refund booking", 1) < 1
+    assert INDEX.has("refund", 0)
+    assert not INDEX.has("refund", 1)
+    assert not INDEX.has("zzzz", 0)
+
+
+# --- disk
+
+
+def test_a_saved_index_answers_the_same(tmp_path: Path) -> None:
+    for number, index in enumerate((INDEX, build([]), build(grams=False))):
+        index.save(tmp_path / str(number))
+        loaded = KeywordIndex.load(tmp_path / str(number))
+        assert loaded.ids == index.ids
+        for query in ("refund PAY-402", "退款", "", "zzz"):
+            assert (loaded.scores(query) == index.scores(query)).all()
+            assert loaded.weights(query) == index.weights(query)
+            assert loaded.coverage(query, range(len(index))) == index.coverage(query, range(len(index)))
+
+
+def files(directory: Path) -> list[str]:
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+
+
+@pytest.fixture(scope="module")
+def saved_files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    directory = tmp_path_factory.mktemp("saved")
+    INDEX.save(directory)
+    return files(directory)
+
+
+@pytest.mark.parametrize("harm", ["missing", "empty", "cut", "junk"])
+def test_a_damaged_index_is_refused_with_a_clear_error(tmp_path: Path, saved_files: list[str], harm: str) -> None:
+    for number, name in enumerate(saved_files):
+        if name.endswith("grams/vocab.index.json"):
+            continue
+        directory = tmp_path / str(number)
+        INDEX.save(directory)
+        path = directory / name
+        content = path.read_bytes()
+        if harm == "missing":
+            path.unlink()
+        else:
+            path.write_bytes({"empty": b"", "cut": content[: len(content) // 2], "junk": b"\xff" * len(content)}[harm])
+        with pytest.raises(StoreError, match="cannot be used"):
+            KeywordIndex.load(directory)
+
+
+def test_a_mixed_or_foreign_index_is_refused(tmp_path: Path) -> None:
+    INDEX.save(tmp_path / "a")
+    build(["refund", "card"]).save(tmp_path / "b")
+    (tmp_path / "a" / "manifest.json").write_bytes((tmp_path / "b" / "manifest.json").read_bytes())
+    with pytest.raises(StoreError, match="do not fit together"):
+        KeywordIndex.load(tmp_path / "a")
+    (tmp_path / "a" / "manifest.json").write_text('{"format": 99}')
+    with pytest.raises(StoreError, match="format 99"):
+        KeywordIndex.load(tmp_path / "a")
+    with pytest.raises(StoreError):
+        KeywordIndex.load(tmp_path / "nowhere")
+
+
+# --- weight
+
+
+def test_importing_it_loads_nothing_heavy_and_building_prints_nothing() -> None:
+    code = (
+        "import sys, knowledge.keywords as k; heavy = {'numpy', 'bm25s', 'Stemmer', 'numba', 'jax'};"
+        "assert not heavy & set(sys.modules); k.KeywordIndex.build(['a'], ['refund']).scores('refund')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

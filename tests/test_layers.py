@@ -1,0 +1,91 @@
+"""The one-way rule: connectors -> agent -> knowledge; no cycle; importing does no work; `except Exception` in few places."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("knowledge", "agent", "connectors")
+MAY_IMPORT = {"knowledge": {"knowledge"}, "agent": {"agent", "knowledge"}, "connectors": set(PACKAGES)}
+# The doors that compose or show documents; every other connector module keeps to `agent`.
+MAY_SEE_KNOWLEDGE = {"connectors.cli", "connectors.composition"}
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): ast.parse(path.read_text("utf-8")) for path in SOURCES}
+
+
+def imports_of(node: ast.AST, *, at_import: bool = False) -> set[str]:
+    """Names of ours that are imported; never for type checking only; with `at_import`, not inside functions either."""
+    found: set[str] = set()
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        if at_import and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(child, ast.Import):
+            found |= {alias.name for alias in child.names}
+        elif isinstance(child, ast.ImportFrom) and child.module:
+            assert child.level == 0, "imports are absolute"
+            found |= {f"{child.module}.{alias.name}" for alias in child.names} | {child.module}
+        else:
+            found |= imports_of(child, at_import=at_import)
+    return {name for name in found if name.split(".")[0] in PACKAGES}
+
+
+IMPORTS = {name: {one for one in imports_of(tree) if one in MODULES} for name, tree in MODULES.items()}
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_arrows_go_one_way(name: str) -> None:
+    allowed = MAY_IMPORT[name.split(".")[0]]
+    assert {imported.split(".")[0] for imported in IMPORTS[name]} <= allowed
+    if name.startswith("connectors") and name not in MAY_SEE_KNOWLEDGE and not name.startswith("connectors.commands"):
+        assert not {one for one in IMPORTS[name] if one.startswith("knowledge")}
+
+
+def test_there_is_no_cycle() -> None:
+    def needs(name: str) -> set[str]:
+        packages = {name.rsplit(".", count)[0] for count in range(1, name.count(".") + 1)}
+        return {one for one in imports_of(MODULES[name], at_import=True) if one in MODULES} - packages - {name}
+
+    order = list(TopologicalSorter({name: needs(name) for name in MODULES}).static_order())
+    assert len(order) == len(MODULES)
+
+
+def test_broad_excepts_are_where_the_house_allows_them() -> None:
+    broad = []
+    for name, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ExceptHandler):
+                caught = ast.unparse(node.type) if node.type else "everything"
+                if caught in ("everything", "Exception", "BaseException"):
+                    broad.append(name)
+    assert sorted(broad) == ["agent.turns", "connectors.cli", "knowledge.index"]
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    code = (
+        f"import importlib, sys\nfor name in {sorted(MODULES)!r}:\n    importlib.import_module(name)\n"
+        "heavy = {'openai', 'chromadb', 'langgraph', 'onnxruntime', 'tokenizers', 'bm25s', 'discord', 'slack_bolt'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_loads_little() -> None:
+    heavy = ("rich", "sqlalchemy", "numpy", "agent", "pydantic")
+    code = f"import sys, connectors.cli; print([one for one in {heavy!r} if one in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
