@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 LOOK_UP = 6
 """Passages that are retrieved for an answer."""
+EACH_PART = 2
+"""Passages for each question of a message that asks several."""
 LONGEST_REWRITE = 400
 """Characters. A longer line is no question made to stand alone."""
 
@@ -203,11 +205,15 @@ async def _retrieve(state: State, runtime: Runtime[Context]) -> State:
     found = await _search(state, context)
     if not context.model.generative:
         return {**state, "found": found}
-    if not policy.good_enough(found, generative=True) and found.foreign and state["standalone"] == state["question"]:
+    if (
+        not policy.good_enough(state["question"], found, generative=True)
+        and found.foreign
+        and state["standalone"] == state["question"]
+    ):
         state = await _rewrite(state, context)
         found = await _search(state, context)
     state = {**state, "found": found, "notes": (*state["notes"], *([found.note] if found.note else []))}
-    if not policy.good_enough(found, generative=True):
+    if not policy.good_enough(state["question"], found, generative=True):
         return {**state, "result": _handoff(state, context, "unsure", wording.UNSURE)}
     return state
 
@@ -217,10 +223,21 @@ async def _search(state: State, context: Context) -> SearchResult:
     asked = state["standalone"]
     before = [message.text for message in state["history"] if message.role == "customer"]
     leaning = state["question"] if asked != state["question"] else (before[-1] if before else "")
-    # What the model has put in full needs no more context; what nobody has, and points back, needs all of it.
-    alone = asked != state["question"] or not policy.leans_on_conversation(asked)
-    query = Query(asked, LOOK_UP, leaning, 0.3 if alone else 1.0, state["conversation"].audiences)
+    # What the model has put in full stands alone; what nobody has, and points back, does not.
+    leans = bool(leaning) and asked == state["question"] and policy.leans_on_conversation(asked)
+    query = Query(asked, LOOK_UP, leaning, leans, state["conversation"].audiences)
     found = await context.knowledge.search(query)
+    parts = [] if leans else policy.parts_of(asked)
+    if len(parts) > 1:
+        # One question of several would take all the places.
+        others = [
+            await context.knowledge.search(replace(query, text=part, context=asked, limit=EACH_PART)) for part in parts
+        ]
+        hits = {
+            hit.passage.id: hit for hits in (*(one.hits for one in others), found.hits[: LOOK_UP - 2]) for hit in hits
+        }
+        confidence = max(one.confidence for one in (found, *others))
+        found = replace(found, hits=tuple(hits.values()), confidence=confidence)
     return replace(found, hits=fitting(found.hits))
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import difflib
 import io
+import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,12 @@ TABLE: tuple[Setting, ...] = (
     ),
 )
 _BY_NAME = {setting.name: setting for setting in TABLE}
-_CONVERTERS: dict[type, Callable[[str], Any]] = {str: str, int: int, float: float}
+_LARGEST = 1e9
+_LONGEST_SHOWN = 20
+"""Characters. A longer value is not repeated in an error: it may be a key that was put into the wrong place."""
+_BOOLEANS = {**dict.fromkeys(("1", "true", "yes", "on"), True), **dict.fromkeys(("0", "false", "no", "off"), False)}
+_KUBERNETES = re.compile(r"FRONTDESK_(?:SERVICE_(?:HOST|PORT)|PORT)(?:_\w+)?")
+"""What Kubernetes puts into the environment of every pod beside a service that is called frontdesk."""
 
 
 class Secret(str):
@@ -140,7 +146,8 @@ def load(directory: Path, environment: Mapping[str, str], *, file: Path | None =
     Missing files are fine, except a `file` that was asked for. Raises `SettingsError` naming file, line and setting.
     """
     toml = file or directory / FILE
-    if file is not None and not file.is_file():
+    text = _read(toml)
+    if file is not None and text is None:
         raise SettingsError(
             f"There is no settings file {file}.", "Check the path, or make one with: frontdesk init DIR"
         )
@@ -148,41 +155,60 @@ def load(directory: Path, environment: Mapping[str, str], *, file: Path | None =
     sources = {setting.name: "default" for setting in TABLE}
     keys: dict[str, Secret] = {}
     known_keys = set(key_names())
-    for name, value, place in _from_toml(toml):
+    for name, value, place in _from_toml(toml, text or ""):
         values[name], sources[name] = value, place
     variables = [*_from_dotenv(toml.parent / DOTENV)]
     variables += [(name, value, f"environment variable {name}") for name, value in sorted(environment.items())]
-    for variable, text, place in variables:
-        if variable in known_keys and text.strip():
-            keys[variable] = Secret(text.strip())
+    for variable, given, place in variables:
+        if variable in known_keys and given.strip():
+            keys[variable] = _secret(given, place)
         elif variable.upper().startswith(PREFIX):
-            setting = _setting(variable.upper().removeprefix(PREFIX).lower(), place, variable)
-            if text.strip() or setting.kind is str:
-                values[setting.name] = _converted(setting, text, place, variable)
+            name = variable.upper().removeprefix(PREFIX).lower()
+            if name not in _BY_NAME and variable in environment and _KUBERNETES.fullmatch(variable):
+                continue
+            setting = _setting(name, place, variable)
+            # An empty text is a text; anything else that is empty is not set.
+            if given.strip() or (setting.kind is str and not setting.choices):
+                values[setting.name] = _converted(setting, given, place, variable)
                 sources[setting.name] = place
     return Settings(values, sources, keys)
 
 
-def _from_toml(path: Path) -> Iterator[tuple[str, Any, str]]:
+def _read(path: Path) -> str | None:
+    """The text of a file, `None` if there is none."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        return
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise SettingsError(f"{path}, line {line}: not UTF-8 text.", "Save the file as UTF-8.") from error
+        return None
+    except (OSError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            line = error.object[: error.start].count(b"\n") + 1
+            raise SettingsError(f"{path}, line {line}: not UTF-8 text.", "Save the file as UTF-8.") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"{path} cannot be read: {reason}.", "Check the path and its permissions.") from error
+
+
+def _from_toml(path: Path, text: str) -> Iterator[tuple[str, Any, str]]:
+    # Beside its own error tomllib lets through those of int(), for numbers with thousands of digits, and of the stack.
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        found = re.search(r"line (\d+)", str(error))
-        line = int(found[1]) if found else max(1, len(text.splitlines()))
+    except (ValueError, RecursionError) as error:
+        reason = (
+            str(error)
+            if isinstance(error, tomllib.TOMLDecodeError)
+            else "a number is too long, or the nesting too deep"
+        )
+        found = re.search(r"line (\d+)", reason)
+        line = int(found[1]) if found else max(1, text.rstrip().count("\n") + 1)
         raise SettingsError(
-            f"{path}, line {line}: not valid TOML: {error}.", 'A setting is written as: name = "value"'
-        ) from error
+            f"{path}, line {line}: not valid TOML: {reason}.", 'A setting is written as: name = "value"'
+        ) from None
     for name, value in table.items():
         place = f"{path}, line {_line_of(text, name)}"
+        if name not in _BY_NAME and isinstance(value, dict):
+            raise SettingsError(
+                f"{place}: there is no table {name!r}.", "Settings stand in the file without any [table]."
+            )
         setting = _setting(name, place, name)
         if setting.secret:
             raise SettingsError(
@@ -197,102 +223,148 @@ def _from_toml(path: Path) -> Iterator[tuple[str, Any, str]]:
 
 def _line_of(text: str, name: str) -> int:
     """The line on which a top-level key or table stands; tomllib does not tell."""
-    pattern = re.compile(rf"""^\s*(\[+\s*)?["']?{re.escape(name)}["']?\s*(\]|=|\.)""")
-    for number, line in enumerate(text.splitlines(), 1):
-        if pattern.match(line):
-            return number
+    pattern = re.compile(rf"""\s*(\[\s*)*["']?{re.escape(name)}["']?\s*(\]|=|\.)""")
+    lines = text.replace("\r\n", "\n").split("\n")
+    for number, line in enumerate(lines):
+        if pattern.match(line) and _is_toml("\n".join(lines[:number])):
+            return number + 1
     return 1
+
+
+def _is_toml(text: str) -> bool:
+    """Whether this can stand alone: what ends within a text of several lines cannot."""
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+    return True
 
 
 def _from_dotenv(path: Path) -> Iterator[tuple[str, str, str]]:
     from dotenv.parser import parse_stream
 
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        return
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"{path} cannot be read: {error}.", "Save it as UTF-8 text with lines NAME=value."
-        ) from error
-    for binding in parse_stream(io.StringIO(text)):
-        if binding.error:
-            raise SettingsError(
-                f"{path}, line {binding.original.line}: not a line of the form NAME=value.", "Mend or remove the line."
-            )
+    if path.is_dir():
+        return  # some people call their virtual environment .env
+    for binding in parse_stream(io.StringIO(_read(path) or "")):
+        # The line that dotenv tells is that of the blank lines before.
+        written = binding.original.string
+        line = binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
+        if binding.error or (binding.key is not None and binding.value is None):
+            raise SettingsError(f"{path}, line {line}: not a line of the form NAME=value.", "Mend or remove the line.")
         if binding.key is not None:
-            yield binding.key, binding.value or "", f"{path}, line {binding.original.line}, {binding.key}"
+            yield binding.key, binding.value or "", f"{path}, line {line}, {binding.key}"
 
 
 def _setting(name: str, place: str, written: str) -> Setting:
     if (setting := _BY_NAME.get(name)) is not None:
         return setting
-    close = difflib.get_close_matches(name, _BY_NAME, n=1)
-    meant = close[0] if close else ""
-    shown = (_BY_NAME[meant].variable if written.isupper() else meant) if meant else ""
-    raise SettingsError(
-        f"{place}: there is no setting {written!r}.",
-        f"Did you mean {shown}?" if shown else "docs/settings.md lists all settings.",
-    )
+    raise SettingsError(f"{place}: there is no setting {written!r}.", _meant(name, written))
+
+
+def _meant(name: str, written: str) -> str:
+    """What to type instead of an unknown name."""
+    bare = name.lower().removeprefix(PREFIX.lower())
+    if bare.upper() in key_names():
+        return f"A provider's key keeps its own name and stands in {DOTENV} or the environment: {bare.upper()}=..."
+    close = difflib.get_close_matches(bare.replace("-", "_"), _BY_NAME, n=1, cutoff=0.7)
+    if not close:
+        return "docs/settings.md lists all settings."
+    return f"Did you mean {close[0] if name == written else _BY_NAME[close[0]].variable}?"
 
 
 def _converted(setting: Setting, value: Any, place: str, written: str) -> Any:
     try:
-        result = _parse(setting, value)
-    except (ValueError, TypeError) as error:
-        shown = "***" if setting.secret else repr(value)
-        raise SettingsError(f"{place}: {written} cannot be {shown}: {error}.", _example(setting)) from error
-    return result
+        return _parse(setting, value, typed=written == setting.name)
+    except ValueError as error:
+        raise SettingsError(
+            f"{place}: {written} cannot be {_shown(setting, value)}: {error}.", _example(setting, written)
+        ) from None
 
 
-def _parse(setting: Setting, value: Any) -> Any:
+def _shown(setting: Setting, value: Any) -> str:
+    if isinstance(value, dict | list):
+        return "a table" if isinstance(value, dict) else "a list"
+    if setting.secret or len(str(value)) > _LONGEST_SHOWN:
+        return "this value"
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _parse(setting: Setting, value: Any, *, typed: bool) -> Any:
+    """A value as its setting wants it. `typed`: it comes from TOML, where numbers and booleans are no text."""
     if setting.kind is bool:
-        if isinstance(value, bool):
-            return value
-        words = {
-            "1": True,
-            "true": True,
-            "yes": True,
-            "on": True,
-            "0": False,
-            "false": False,
-            "no": False,
-            "off": False,
-        }
-        if isinstance(value, str) and value.strip().lower() in words:
-            return words[value.strip().lower()]
-        raise ValueError("it is true or false")
+        if not typed and isinstance(value, str):
+            value = _BOOLEANS.get(value.strip().lower())
+        if not isinstance(value, bool):
+            raise ValueError("it is true or false")
+        return value
     if setting.kind is Path:
-        if not isinstance(value, str) or not value.strip() or "\0" in value:
-            raise ValueError("it is a path")
-        return Path(value).expanduser()
+        return _parse_path(value)
     if setting.kind is str:
         return _parse_text(setting, value)
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError("it is a number")
+    return _parse_number(setting, value, typed=typed)
+
+
+def _parse_number(setting: Setting, value: Any, *, typed: bool) -> Any:
+    kind = "a whole number" if setting.kind is int else "a number"
+    if isinstance(value, bool) or not isinstance(value, int | float if typed else str | int | float):
+        raise ValueError(f"it is {kind}" + (", without quotes" if typed else ""))
     try:
         number = setting.kind(value)
-    except ValueError:
-        raise ValueError("it is a whole number" if setting.kind is int else "it is a number") from None
+    except (ValueError, OverflowError):
+        raise ValueError(f"it is {kind}") from None
     if setting.kind is int and isinstance(value, float) and value != number:
-        raise ValueError("it is a whole number")
-    if not setting.minimum <= number < 1e9:
-        raise ValueError(f"it is at least {setting.minimum:g}")
+        raise ValueError(f"it is {kind}")
+    if not setting.minimum <= number <= _LARGEST:
+        raise ValueError(f"it is at least {setting.minimum:g} and at most {_LARGEST:,.0f}")
     return number
+
+
+def _parse_path(value: Any) -> Path:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError("it is a path, in quotes")
+    try:
+        return Path(value.strip()).expanduser()
+    except RuntimeError:
+        raise ValueError("nobody knows that home directory") from None
 
 
 def _parse_text(setting: Setting, value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("it is text, in quotes")
-    if setting.choices and value not in setting.choices:
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("it is not UTF-8 text")
+    if setting.secret:
+        return _secret(value)
+    if setting.choices and value.strip() not in setting.choices:
         raise ValueError(f"it is one of {', '.join(setting.choices)}")
-    return (
-        Secret(value.strip()) if setting.secret else value.strip() if setting.name != "embedder_query_prefix" else value
-    )
+    # The space at the end of a prefix is part of it.
+    return value if setting.name == "embedder_query_prefix" else value.strip()
 
 
-def _example(setting: Setting) -> str:
-    return f"For example: {setting.variable}={setting.example}" if setting.example else setting.help
+def _secret(value: str, place: str = "") -> Secret:
+    """A key as it is sent: in one line of ASCII, as no HTTP header can hold anything else."""
+    key = value.strip()
+    if key and not re.fullmatch(r"[!-~]+", key):
+        reason = "a key has neither spaces nor letters beyond ASCII; was it copied whole?"
+        if not place:
+            raise ValueError(reason)
+        raise SettingsError(f"{place}: {reason}", "Copy it again from the provider's page.")
+    return Secret(key)
+
+
+def _example(setting: Setting, written: str) -> str:
+    if not setting.example:
+        return setting.help
+    if written == setting.name:
+        return f"For example: {setting.name} = {_toml(setting)}"
+    return f"For example: {setting.variable}={setting.example}"
+
+
+def _toml(setting: Setting) -> str:
+    """The example, or the default, as TOML has it."""
+    example = setting.example or ("" if setting.default is None else str(setting.default))
+    # A string of JSON is one of TOML, too.
+    return example if setting.kind in (int, float, bool) else json.dumps(example, ensure_ascii=False)
 
 
 def as_toml() -> str:
@@ -302,9 +374,7 @@ def as_toml() -> str:
         if setting.secret:
             continue
         lines += [f"# {line}" for line in _wrapped(setting.help)]
-        example = setting.example or ("" if setting.default is None else str(setting.default))
-        quoted = example if setting.kind in (int, float, bool) else f'"{example}"'
-        lines += [f"# {setting.name} = {quoted}", ""]
+        lines += [f"#{setting.name} = {_toml(setting)}", ""]
     return "\n".join(lines)
 
 
@@ -312,10 +382,10 @@ def as_dotenv() -> str:
     """A commented `.env.example` with the secrets."""
     lines = ["# Copy this file to .env and fill in what you use. Never commit .env.", ""]
     lines += ["# Keys of model providers; one is enough, none is needed for `quotes`."]
-    lines += [f"# {name}=" for name in key_names()]
+    lines += [f"#{name}=" for name in key_names()]
     for setting in TABLE:
         if setting.secret:
-            lines += ["", *(f"# {line}" for line in _wrapped(setting.help)), f"# {setting.variable}="]
+            lines += ["", *(f"# {line}" for line in _wrapped(setting.help)), f"#{setting.variable}="]
     return "\n".join(lines) + "\n"
 
 

@@ -189,9 +189,7 @@ class Index:
         cosines = None
         if vector is not None and self._collections:
             cosines = self._cosines(query, vector, best_rows(words, grams))
-        # What was said before would make any question look answered: confidence goes by the question's own words then.
-        legs = Legs(words, grams, own_words, cosines, calibrated and not query.context)
-        return rank(query.text, self._keywords, legs)
+        return rank(query, self._keywords, Legs(words, grams, own_words, cosines, calibrated))
 
     def _cosines(self, query: Query, vector: Vectors, rows: NDArray[np.intp]) -> dict[int, float]:
         """Cosines of the nearest passages and of those in `rows`, by row."""

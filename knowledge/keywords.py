@@ -35,6 +35,9 @@ LONGEST_WORD = 40
 K1, B = 1.5, 0.75
 _FORMAT = 1
 _CHAT = "could would may might must shall im ive id ill hi hello hey please thanks thank"
+_LIGHT = frozenset({"get", "got", "take", "much", "long", "mani"})
+"""Stems that help to rank ("how long") but tell nothing of what a question is about."""
+
 _CORRECTED_WORDS = 100
 """A longer question says enough without its misspelt words."""
 
@@ -209,7 +212,9 @@ class KeywordIndex:
         Stop words tell nothing: "who are you" has no weights at all.
         """
         stopwords = _stopwords(self.language)
-        return {word: self._idf(len(self._passages_with(word))) for word in self.terms(query) if word not in stopwords}
+        telling = [word for word in self.terms(query) if word not in stopwords]
+        telling = [word for word in telling if word not in _LIGHT] or telling
+        return {word: self._idf(len(self._passages_with(word))) for word in telling}
 
     def coverage(self, query: str, rows: int | Iterable[int]) -> float:
         """The share of the query's weight whose words these passages have, together; 0 for an empty query."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from knowledge.keywords import KeywordIndex
-from knowledge.search import Why
+from knowledge.search import Query, Why
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DEPTH = 100
 """Passages that each leg puts forward."""
+LEANING_COVERAGE = 0.5
+"""A follow-up that makes no sense alone is answered only from a passage that has this share of its own words."""
 FOREIGN = 0.5
 """With fewer of its words known than this, stop words too, a question is likely not in the documents' language."""
 
@@ -70,12 +72,12 @@ def best_rows(words: Floats, grams: Floats) -> NDArray[np.intp]:
     return rows[together[rows] > 0]
 
 
-def rank(text: str, keywords: KeywordIndex, legs: Legs) -> Ranked:
+def rank(query: Query, keywords: KeywordIndex, legs: Legs) -> Ranked:
     """Fuse the legs: the mean of the cosine and the keyword score, each from 0 (worst candidate) to 1 (best)."""
     import numpy as np
 
-    weights = keywords.weights(text)
-    foreign = keywords.known_share(text) < FOREIGN
+    weights = keywords.weights(query.text)
+    foreign = keywords.known_share(query.text) < FOREIGN
     rows = best_rows(legs.words, legs.grams)
     if legs.cosines:
         rows = np.union1d(rows, np.fromiter(legs.cosines, np.intp))
@@ -88,28 +90,41 @@ def rank(text: str, keywords: KeywordIndex, legs: Legs) -> Ranked:
     else:
         scores = _to_one(together)
     matched = keywords.matched(weights, rows)
+    if query.leans and weights:
+        # What was said before brings passages near that say nothing of this question: those that do come first.
+        scores = scores + np.array(
+            [keywords.coverage(query.text, int(row)) >= LEANING_COVERAGE for row in rows], np.float32
+        )
+        scores = scores / max(float(scores.max()), 1e-9)
     candidates = []
     for place in np.argsort(-scores, kind="stable"):
         row = int(rows[place])
         dense_score = round(legs.cosines[row], 4) if legs.cosines and row in legs.cosines else None
         why = Why(dense_score, round(float(legs.words[row]), 3), round(float(legs.grams[row]), 3), matched[place])
         candidates.append(Candidate(row, keywords.ids[row], round(float(scores[place]), 4), why))
-    return Ranked(tuple(candidates), confidence(text, keywords, legs, candidates[0].row), weights, foreign)
+    return Ranked(tuple(candidates), confidence(query, keywords, legs, candidates[0].row), weights, foreign)
 
 
-def confidence(text: str, keywords: KeywordIndex, legs: Legs, best: int) -> float:
+def confidence(query: Query, keywords: KeywordIndex, legs: Legs, best: int) -> float:
     """How likely the documents answer the question at all, 0 to 1. `best` is the row of the top candidate.
 
     Two logistic regressions, fitted on four collections with their own questions and those of the others
     (docs/decisions/threshold.md): one on the highest cosine and the share of the question's words that the top passage
     has; one, without vectors, on the best BM25 score as a share of what the question's words could give, and their number.
     """
+    text = query.text
+    if query.leans:
+        # What was said before makes any question look answered: the top passage must speak of this one's words, too.
+        if keywords.coverage(text, best) < LEANING_COVERAGE:
+            return 0.0
+        text = f"{query.context} {text}"
     weights = keywords.weights(text)
-    if legs.cosines and legs.calibrated:
+    if legs.cosines and legs.calibrated and (query.leans or not query.context):
         z = -8.9 + 18.5 * max(legs.cosines.values()) + 2.2 * keywords.coverage(text, best)
     elif weights:
-        share = max(float(legs.own_words.max()) / sum(weights.values()), 0.01)
-        z = 0.4 + 3.7 * math.log(share) + 2.9 * math.log(1 + min(len(weights), 40))
+        words = legs.words if query.leans else legs.own_words
+        share = max(float(words.max()) / sum(weights.values()), 0.01)
+        z = 0.4 + 3.7 * math.log(share) + 2.9 * math.log(1 + min(max(len(weights), 2), 40))
     else:
         return 0.0
     return round(1 / (1 + math.exp(-z)), 4)

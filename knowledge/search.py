@@ -15,16 +15,21 @@ Mode = Literal["hybrid", "keyword"]
 class Query:
     """What to look for. `limit` counts passages.
 
-    `context` is what was said before. It counts `context_weight` of the question itself: 0.3 was measured to be best over
-    real conversations (docs/decisions/search.md); a question that makes no sense alone needs more. Only documents of
-    `audiences` are searched.
+    `context` is what was said before. It counts 0.3 of the question itself, which was measured to be best over real
+    conversations (docs/decisions/search.md), and as much as the question when it `leans` on what was said, that is, makes
+    no sense alone. Only documents of `audiences` are searched.
     """
 
     text: str
     limit: int = 8
     context: str = ""
-    context_weight: float = 0.3
+    leans: bool = False
     audiences: frozenset[str] = frozenset({PUBLIC})
+
+    @property
+    def context_weight(self) -> float:
+        """What was said before, as a share of the question itself."""
+        return 1.0 if self.leans else 0.3
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class Endpoint:
     prices: tuple[float | None, float | None, float | None] = (None, None, None)
     tiers: tuple[tuple[float, float | None, float | None, float | None], ...] = ()
     hint_401: str = ""
-    embed_batch: int = 32
+    embed_batch: int = 10
 
     @property
     def host(self) -> str:

@@ -13,21 +13,21 @@ from dataclasses import dataclass
 
 from agent.messages import Usage
 from agent.models.base import Chunk, Prompt
-from agent.policy import choices_of_ambiguous, good_enough
+from agent.policy import choices_of_ambiguous, good_enough, parts_of
 from knowledge.keywords import terms
 from knowledge.search import Hit, SearchResult
 
 NAME = "quotes"
 MOST_WORDS = 130
 """About as much as a customer reads in a chat window."""
-MOST_PARTS = 3
-"""Questions of one message that are answered each for itself."""
 MOST_UNITS = 3
 """For one part of the question."""
 WORTH_AT_ALL = 0.1
 """What the first unit must be worth, between 0 and 1 by words alone, to 2 with vectors."""
 WORTH_MORE = 0.7
 """A further unit must be worth this share of the first one."""
+REST = 0.6
+"""What the words of the rest of a message weigh for one of its questions."""
 CLOSE = 0.45
 """Passages below this share of the best one's score are not quoted."""
 UNRELATED = 0.15
@@ -36,12 +36,6 @@ UNRELATED = 0.15
 Similarity = Callable[[str, Sequence[str]], Awaitable[Sequence[float] | None]]
 """How near texts are to a question, as cosines; `None` when there is no cheap way to tell."""
 
-_JOINED = re.compile(
-    r",?\s+(?:and|or|und|y|et)\s+(?=(?:also\s+)?(?:how|what|when|where|who|why|which|do|does|is|are|can|will|wie|wann|wo|was)\b)",
-    re.IGNORECASE,
-)
-_SENTENCE = re.compile(r"[^.!?。！？]+[.!?。！？]*")  # noqa: RUF001
-_IS_QUESTION = re.compile(r"[?？]")  # noqa: RUF001
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[^\Wa-z_])|(?<=[。！？])")  # noqa: RUF001
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|vs|approx|no|nr|mr|mrs|ms|dr|st|inc|ltd|z\.B|bzw|ca)\.|\b[A-Z]\.)$", re.I
@@ -108,7 +102,7 @@ class Quotes:
             return "[[ask]]\nWhat would you like to know? I found these:\n\n" + "\n".join(
                 f"- {title}" for title in titles
             )
-        if not good_enough(found, generative=False):
+        if not good_enough(prompt.question, found, generative=False):
             return "[[unsure]]"
         return await self._quote(prompt.question, found) or "[[unsure]]"
 
@@ -120,7 +114,7 @@ class Quotes:
         chosen: list[_Candidate] = []
         for part in parts_of(question):
             words = set(terms(part))
-            weights = {term: weight for term, weight in found.weights.items() if term in words} or dict(found.weights)
+            weights = {term: weight * (1 if term in words else REST) for term, weight in found.weights.items()}
             cosines = await self._similarity(part, texts) if self._similarity is not None else None
             worth = _worth(candidates, weights, scores, cosines)
             chosen += _choose(candidates, worth, chosen)
@@ -159,22 +153,11 @@ def _choose(candidates: Sequence[_Candidate], worth: Sequence[float], before: Se
         best = worth[order[0]]
         if len(chosen) == MOST_UNITS or worth[number] < max(WORTH_AT_ALL, WORTH_MORE * best):
             break
-        if candidate in before:
-            if number == order[0]:
-                break  # this part is answered already
-            continue
-        if words and words + candidate.words > MOST_WORDS:
+        if candidate in before or (words and words + candidate.words > MOST_WORDS):
             continue
         chosen.append(candidate)
         words += candidate.words
     return chosen
-
-
-def parts_of(question: str) -> list[str]:
-    """The questions in a message: its sentences with a question mark, and what "and when", "and how" ... join."""
-    asked = [part for part in _SENTENCE.findall(question) if _IS_QUESTION.search(part)]
-    pieces = [piece for part in asked for piece in _JOINED.split(part) if len(re.findall(r"\w+", piece)) >= 3]
-    return pieces[:MOST_PARTS] if len(pieces) > 1 else [question]
 
 
 def _candidates(hits: Sequence[Hit]) -> list[_Candidate]:
@@ -183,10 +166,11 @@ def _candidates(hits: Sequence[Hit]) -> list[_Candidate]:
     seen: set[str] = set()
     for number, hit in enumerate(hits):
         if hit.score < CLOSE * best:
-            break
+            continue
         heading = frozenset(terms(" ".join((hit.passage.title, *hit.passage.heading))))
         for place, unit in enumerate(units(hit.passage.text)):
-            if unit.whole in seen:
+            # A question that the document asks is no answer to one.
+            if unit.whole in seen or unit.whole.rstrip("*_").endswith("?"):
                 continue
             seen.add(unit.whole)
             own = frozenset(terms(unit.whole))

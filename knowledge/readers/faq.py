@@ -72,7 +72,8 @@ def _entry(row: Row) -> _Entry | None:
     question = one_line(_text(row, QUESTION))
     answer = _markdown(_text(row, ANSWER))
     if not has_text(question):
-        raise ReaderError(f"{row.where} has {'an answer but ' if has_text(answer) else ''}no question")
+        found = "has an answer but no" if has_text(answer) else "has neither an answer nor a"
+        raise ReaderError(f"{row.where} {found} question")
     if not has_text(answer):
         raise ReaderError(f"{row.where} has a question but no answer")
     return _Entry(row.where, question, answer, _fields(row))

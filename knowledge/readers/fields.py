@@ -124,7 +124,7 @@ def as_date(value: str) -> date | None:
 
 def _text(values: Mapping[str, object], key: str) -> str:
     value = values.get(key)
-    if value is None:
+    if value is None or value in ([], {}):
         return ""
     if not isinstance(value, str):
         raise ReaderError(f"{key} must be plain text, not a list or a table")
@@ -158,7 +158,7 @@ def is_web_address(value: str) -> bool:
 
 def _audience(values: Mapping[str, object]) -> str | None:
     value = values.get("audience")
-    if isinstance(value, list) or (isinstance(value, str) and "," in value):
+    if (isinstance(value, list) and value) or (isinstance(value, str) and "," in value):
         raise ReaderError("audience must be one name, not a list: a document has one audience")
     return one_line(_text(values, "audience")).lower() or None
 

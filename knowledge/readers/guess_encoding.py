@@ -35,9 +35,9 @@ def guess(content: bytes) -> str | None:
         return WESTERN
     if best is not None and best.coherence >= 0.2:
         return best.encoding
-    for match in matches:
-        if match.encoding in _IDEOGRAPHS and match.chaos <= 0.02:
-            return match.encoding
+    ideographs = [match for match in matches if match.encoding in _IDEOGRAPHS and match.chaos <= 0.12]
+    if ideographs:
+        return max(ideographs, key=_clearness).encoding
     return best.encoding if best is not None and best.coherence >= 0.1 else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
@@ -30,10 +31,8 @@ def read(file: SourceFile) -> list[Document]:
     base = page.css_first("base[href]")
     base_url = (base.attributes.get("href") or "") if base else fields.url or ""
     text = _markdown(page, base_url)
-    heading = _first_heading(text, page)
-    title = _title(page, heading)
-    text = _without_heading(text, {heading, title, fields.title})
-    return [fields.document(file, text, title or file.default_title)]
+    title = fields.title or _title(page, _first_heading(text, page)) or file.default_title
+    return [fields.document(file, _without_heading(text, title), title)]
 
 
 def html_to_markdown(html: str) -> str:
@@ -92,15 +91,11 @@ def _fields(page: LexborHTMLParser) -> Fields:
     language = page.root.attributes.get("lang") if page.root else None
     canonical = page.css_first("link[rel~=canonical]")
     url = clean((canonical.attributes.get("href") or "") if canonical else "").strip()
-    return Fields(
-        id=given.id,
-        title=given.title,
+    return replace(
+        given,
         url=given.url or (url if is_web_address(url) else None),
-        audience=given.audience,
         language=given.language or (language if language and _LANGUAGE.fullmatch(language) else None),
         updated=given.updated or next(filter(None, map(as_date, _dates(page))), None),
-        review_by=given.review_by,
-        tags=given.tags,
     )
 
 
@@ -131,15 +126,12 @@ def _title(page: LexborHTMLParser, heading: str | None) -> str | None:
     return named or heading or (one_line(title.text()) if title else "") or None
 
 
-def _without_heading(text: str, titles: set[str | None]) -> str:
-    """The text without its title, unless nothing would be left."""
+def _without_heading(text: str, title: str) -> str:
+    """The text without the heading that says its title, unless nothing would be left."""
     from knowledge.readers.markdown_text import without_title
 
-    for title in titles - {None}:
-        rest, _ = without_title(text, title)
-        if rest != text and has_text(rest):
-            return rest.strip("\n")
-    return text
+    rest, _ = without_title(text, title)
+    return rest.strip("\n") if has_text(rest) else text
 
 
 def _linker(base_url: str) -> Callable[[str], str | None]:

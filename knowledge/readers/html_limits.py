@@ -21,7 +21,7 @@ MAX_REOPENED = 300_000
 _TAG = re.compile(
     r"<!--(?:-?>|.*?(?:--!?>|\Z))"
     r"|<(?P<end>/?)(?P<name>[a-zA-Z][^\s/>]*+)"
-    r"(?P<attributes>(?:[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:\"[^\"]*+\"?|'[^']*+'?|[^\s>\"'][^\s>]*+)?)?)*+)[\s/]*+>?",
+    r"(?P<attributes>(?:[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:\"[^\"]*+\"?|'[^']*+'?|[^\s>\"'][^\s>]*+)?)?)*+)(?P<slash>[\s/]*+)>?",
     re.DOTALL,
 )
 _ATTRIBUTE = re.compile(r"[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:\"[^\"]*+\"?|'[^']*+'?|[^\s>\"'][^\s>]*+)?)?")
@@ -37,6 +37,15 @@ _NEVER_NESTED = _names(
     "a area base body br button col colgroup dd dt embed head hr html img input li link meta nobr optgroup option p "
     "param rb rp rt rtc source tbody td tfoot th thead tr track wbr"
 )
+_DRAWINGS = frozenset({"svg", "math"})
+_LEAVES_DRAWING = (
+    _FORMATTING
+    | _NEVER_NESTED
+    | _names("blockquote center div dl h1 h2 h3 h4 h5 h6 listing menu ol pre ruby span strike sub sup table ul var")
+)
+_USUAL = 3
+"""Formatting elements, one in another, that need not have been left open."""
+
 _FEW = 1000
 """Attributes of one tag that cost nothing worth counting."""
 
@@ -52,7 +61,7 @@ def refuse_costly(html: str) -> None:
         if tag["name"] is None:
             continue
         name = tag["name"].lower()
-        count.add(name, tag["attributes"], is_end=bool(tag["end"]))
+        count.add(name, tag["attributes"], is_end=bool(tag["end"]), is_empty=tag["slash"].endswith("/"))
         if name in _UNPARSED and not tag["end"]:
             position = _end_of_unparsed(html, name, position)
 
@@ -72,16 +81,18 @@ class _Count:
         self.formatting: defaultdict[str, list[str]] = defaultdict(list)
         self.left_open = 0
         self.reopened = 0
+        self.in_drawing = False
 
-    def add(self, name: str, attributes: str, is_end: bool) -> None:
-        """Count one more tag."""
+    def add(self, name: str, attributes: str, is_end: bool, is_empty: bool) -> None:
+        """Count one more tag; `is_empty` tags end in a slash, which closes them in drawings and formulas only."""
         number = len(_ATTRIBUTE.findall(attributes)) if len(attributes) > _FEW else 0
         self.steps += self.depth + number * number
         if name in _FORMATTING:
             self._add_formatting(name, attributes, is_end)
         else:
-            self.reopened += self.left_open
-        if name not in _NEVER_NESTED:
+            self.reopened += max(0, self.left_open - _USUAL)
+        self.in_drawing = not is_end if name in _DRAWINGS else self.in_drawing and name not in _LEAVES_DRAWING
+        if name not in _NEVER_NESTED and not (self.in_drawing and is_empty):
             self._add_nesting(name, is_end)
         if self.steps > MAX_STEPS or self.reopened > MAX_REOPENED:
             raise ReaderError("its HTML leaves too many tags open, or gives one too many attributes")

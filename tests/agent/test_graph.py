@@ -41,8 +41,9 @@ async def knowledge(larkstay: Path) -> AsyncIterator[KnowledgeBase]:
 
 
 def said(role: Role, text: str, number: int = 0) -> Message:
-    outcome = "answered" if role == "agent" else None
-    return Message(f"m{number}", ADDRESS, role, role, text, datetime.now(UTC), outcome=outcome)
+    return Message(
+        f"m{number}", ADDRESS, role, role, text, datetime.now(UTC), outcome="answered" if role == "agent" else None
+    )
 
 
 async def reply(
@@ -201,7 +202,7 @@ async def test_a_model_that_fails_is_replaced_by_quotes(knowledge: KnowledgeBase
 class Breaking(ScriptedModel):
     """Breaks off in the middle of its answer."""
 
-    async def stream(self, prompt: Prompt, /):  # type: ignore[no-untyped-def,override]
+    async def stream(self, prompt: Prompt, /):  # type: ignore[no-untyped-def]
         async for chunk in super().stream(prompt):
             if chunk.finish:
                 raise ModelBroken("It broke off: secret-host:8000")
@@ -265,7 +266,7 @@ async def test_a_summary_for_staff_says_what_was_asked_and_looked_at(knowledge: 
 
 async def test_an_answer_cut_at_its_limit_ends_with_a_whole_sentence(knowledge: KnowledgeBase) -> None:
     class Cut(ScriptedModel):
-        async def stream(self, prompt: Prompt, /):  # type: ignore[no-untyped-def,override]
+        async def stream(self, prompt: Prompt, /):  # type: ignore[no-untyped-def]
             from dataclasses import replace
 
             async for chunk in super().stream(prompt):

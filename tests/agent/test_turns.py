@@ -69,7 +69,7 @@ async def test_one_conversation_in_order_and_different_ones_at_once(knowledge: K
     most = 0
 
     class Slow(ScriptedModel):
-        async def stream(self, prompt: Prompt, /):  # type: ignore[no-untyped-def,override]
+        async def stream(self, prompt: Prompt, /):  # type: ignore[no-untyped-def]
             nonlocal most
             running.append(prompt.question)
             most = max(most, len(running))
