@@ -18,7 +18,7 @@ from knowledge.search import SearchResult
 
 Intent = Literal["question", "person", "small_talk", "action", "crisis", "empty"]
 
-QUOTES_THRESHOLD = {"hybrid": 0.65, "keyword": 0.5}
+QUOTES_THRESHOLD = {"hybrid": 0.65, "keyword": 0.6}
 """Confidence below which the documents' own words are not offered as an answer."""
 MODEL_THRESHOLD = {"hybrid": 0.05, "keyword": 0.05}
 """Confidence below which not even a model, which can judge for itself, is asked."""

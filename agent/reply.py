@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from agent.guard import Gate, urls_in
 from agent.messages import Citation
@@ -18,10 +18,20 @@ Mark = Literal["unsure", "person", "ask", "chat", "refuse"]
 
 LONGEST_CHAT = 280
 """Characters of small talk; what is longer, or has numbers in it, states facts."""
-_MARK = re.compile(r"^[\s`*\"']*\[\[\s*(unsure|person|ask|chat|refuse)\s*\]\][`*\"']*[ \t]*\n*", re.IGNORECASE)
-_MAY_BE_MARK = re.compile(r"^[\s`*\"']*(?:\[(?:\[[\s\w]{0,12}\]?)?)?$")
-_AFTER_MARK = 24
-_SENTENCE = re.compile(r"[.!?。！？](?:[\"'”’)\]*_]|\s*\[\d{1,3}\])*(?=\s|$)|\n")  # noqa: RUF001
+_FACTS = re.compile(r"\d|\w@\w|\w\.[a-z]{2,}|[$€£¥%]", re.IGNORECASE)
+_NAMES = "unsure|person|ask|chat|refuse"
+_MARK = re.compile(rf"[\s`*\"']{{0,20}}+\[\[\s{{0,3}}({_NAMES})\s{{0,3}}\]\][`*\"':]*+\s*+", re.IGNORECASE)
+_MAY_BE_MARK = re.compile(r"[\s`*\"']{0,20}+(?:\[(?:\[\s{0,3}(?:[a-z]{1,6}\s{0,3}\]?)?)?)?\Z", re.IGNORECASE)
+_SAYS_NO = re.compile(r"\[\[\s{0,3}(?:unsure|person|refuse)\s{0,3}\]\]", re.IGNORECASE)
+_STRAY_MARK = re.compile(rf"[ \t]?\[\[\s{{0,3}}(?:{_NAMES})\s{{0,3}}\]\]", re.IGNORECASE)
+_SENTENCE = re.compile(
+    r"(?:[.!?](?=[\"'”’)\]*_]{0,3}(?:\s|\Z|\[\d))|[。！？])[\"'”’)\]*_」』]{0,3}(?:[ \t]{0,2}\[\d{1,3}\]){0,9}|\n"  # noqa: RUF001
+)
+_NO_END = re.compile(
+    r"(?:\b(?:e\.g|i\.e|etc|approx|no|nr|mr|mrs|ms|dr|st|vs|z\.b|d\.h|bzw|ca|p\.ej|\w)|(?:^|\n)\s*\d{1,3})\.\Z",
+    re.IGNORECASE,
+)
+"""What ends with a point without ending a sentence: an abbreviation, an initial, the number of a step, half a number."""
 
 
 class MarkReader:
@@ -38,7 +48,7 @@ class MarkReader:
         self._held += text
         if (found := _MARK.match(self._held)) and found.end() < len(self._held):
             return self._decide(found)
-        if _MAY_BE_MARK.match(self._held) or found or len(self._held.strip()) < 2:
+        if found or _MAY_BE_MARK.match(self._held):
             return ""
         return self._decide(None)
 
@@ -50,7 +60,7 @@ class MarkReader:
         text, self._held = self._held or "", None
         if found is None:
             return text
-        self.mark = found[1].lower()  # type: ignore[assignment]
+        self.mark = cast("Mark", found[1].lower())
         return text[found.end() :]
 
 
@@ -71,8 +81,9 @@ def allowed_urls(hits: Sequence[Hit]) -> set[str]:
 
 
 def citations_of(written: Written, hits: Sequence[Hit]) -> tuple[Citation, ...]:
-    """The citations of what was written, numbered from 1 as its text has them."""
-    chosen = [(n, hits[number - 1]) for n, number in enumerate(written.cited, 1)]
+    """The citations of what is sent, numbered from 1 as its text has them."""
+    _, kept = _held_to_sources(written, hits)
+    chosen = [(n, hits[written.cited[number - 1] - 1]) for n, number in enumerate(kept, 1)]
     return tuple(
         Citation(n, hit.passage.document, hit.passage.title, hit.url, hit.passage.text, hit.updated)
         for n, hit in chosen
@@ -80,16 +91,40 @@ def citations_of(written: Written, hits: Sequence[Hit]) -> tuple[Citation, ...]:
 
 
 def finished(written: Written, hits: Sequence[Hit]) -> str:
-    """The text to send: whole sentences only, and no address that the cited passages do not have."""
-    text = written.text.strip()
-    if written.cut:
-        ends = [match.end() for match in _SENTENCE.finditer(text)]
-        text = text[: ends[-1]].strip() if ends else ""
-    cited = [hits[number - 1] for number in written.cited]
-    gate = Gate(len(written.cited), allowed_urls(cited))
-    return (gate.feed(text) + gate.end()).strip()
+    """The text to send: whole sentences only, and no address that the cited passages do not have.
+
+    Nothing is left of an answer that takes itself back (`[[unsure]]` in its midst), nor of one that was cut before its
+    first source.
+    """
+    text, kept = _held_to_sources(written, hits)
+    return "" if written.cut and written.cited and not kept else text
+
+
+def _held_to_sources(written: Written, hits: Sequence[Hit]) -> tuple[str, Sequence[int]]:
+    """The text to send, and which of its citations are left in it."""
+    if _SAYS_NO.search(written.text):
+        return "", ()
+    text = _STRAY_MARK.sub("", written.text).strip()
+    text = _whole_sentences(text) if written.cut else text
+    gate = Gate(len(written.cited), allowed_urls([hits[number - 1] for number in written.cited]))
+    return (gate.feed(text) + gate.end()).strip(), gate.cited
+
+
+def _whole_sentences(text: str) -> str:
+    """A text that breaks off, without its last sentence, step or code block that is not whole."""
+    fences = list(re.finditer(r"^[ \t]*(?:```|~~~)", text, re.MULTILINE))
+    if len(fences) % 2:
+        text = text[: fences[-1].start()]
+    ends = [match.end() for match in _SENTENCE.finditer(text)]
+    while ends and _NO_END.search(text[max(0, ends[-1] - 20) : ends[-1]]):
+        ends.pop()
+    lines = text[: ends[-1]].rstrip().split("\n") if ends else []
+    # "Do this:" with nothing behind it is not whole either.
+    while lines and (not lines[-1].strip() or lines[-1].rstrip("*_ ").endswith((":", "："))):  # noqa: RUF001
+        lines.pop()
+    return "\n".join(lines)
 
 
 def is_small_talk(text: str) -> bool:
     """Whether text that a model calls small talk can be sent without a source: short, no numbers, no addresses."""
-    return 0 < len(text) <= LONGEST_CHAT and not re.search(r"\d", text) and not urls_in(text)
+    return 0 < len(text) <= LONGEST_CHAT and not _FACTS.search(text) and not urls_in(text)

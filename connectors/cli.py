@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -193,6 +192,8 @@ Result = TypeVar("Result")
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:
+    import asyncio
+
     return asyncio.run(work)
 
 
@@ -205,7 +206,7 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort, asyncio.CancelledError):
+    except (KeyboardInterrupt, click.Abort):
         print("\nStopped.", file=sys.stderr)  # noqa: T201
         sys.exit(130)
     except BrokenPipeError:

@@ -79,6 +79,8 @@ class Terminal:
         below: list[RenderableType] = [Text(line, style="dim", overflow="fold") for line in lines]
         if note:
             below.append(Text(note, style="yellow"))
+        if below:
+            below.insert(0, Text())
         self._console.print(Group(_drawn(event.text), *(Padding(line, (0, 0, 0, 2)) for line in below)))
         self._console.print()
 

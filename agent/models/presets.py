@@ -5,7 +5,10 @@ What differs between providers is data, in `presets.json`; nothing else knows a 
 
 from __future__ import annotations
 
+import difflib
+import ipaddress
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,7 +18,8 @@ from urllib.parse import urlsplit
 
 from agent.errors import SettingsError
 
-LOOPBACK = ("127.", "localhost", "::1")
+_LONGEST_SHOWN = 20
+"""Characters. A longer unknown name is not repeated in an error: it may be a key that was put into the wrong place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Endpoint:
     name: str
     base_url: str
     model: str
-    api_key: str
+    api_key: str = field(repr=False)
     body: Mapping[str, Any] = field(default_factory=dict)
     max_tokens_field: str = "max_tokens"
     temperature: bool = True
@@ -47,7 +51,10 @@ class Endpoint:
     @property
     def local(self) -> bool:
         """Whether the server is on this machine, where proxies have no business."""
-        return self.host.startswith(LOOPBACK)
+        try:
+            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
     def cost(self, prompt: int, completion: int, cached: int = 0) -> float | None:
         """USD of one call; `None` when a price is not known. `cached` tokens are part of `prompt`."""
@@ -57,7 +64,7 @@ class Endpoint:
                 price_in, price_out, price_cached = prices
         if price_in is None or price_out is None:
             return None
-        fresh = prompt - cached
+        fresh = max(0, prompt - cached)
         return (
             fresh * price_in + cached * (price_in if price_cached is None else price_cached) + completion * price_out
         ) / 1e6
@@ -104,15 +111,14 @@ def endpoint(
     `keys` holds the providers' keys by variable name; `url_key` is the key for a bare URL. Raises `SettingsError` with
     what to type when the choice is not understood or its key is missing.
     """
-    if choice.startswith(("http://", "https://")):
-        return _from_url(choice, url_key)
-    name, _, model = choice.partition(":")
+    choice = choice.strip()
+    if choice.lower().startswith(("http://", "https://")):
+        return _from_url(choice, url_key, purpose)
+    written, _, model = choice.partition(":")
+    name, model = written.strip().lower(), model.strip()
     preset = presets().get(name)
     if preset is None:
-        raise SettingsError(
-            f"There is no model preset {name!r}.",
-            f"Choose one of {', '.join(sorted(presets()))}, or give a server: http://HOST:PORT/v1#MODEL",
-        )
+        raise _unknown(written, purpose)
     default = preset.get("embed", {}).get("model") if purpose == "embed" else preset["default"]
     model = model or default or ""
     if not model:
@@ -121,7 +127,7 @@ def endpoint(
         name=f"{name}:{model}",
         base_url=_base_url(name, preset, region),
         model=model,
-        api_key=_key(name, preset, keys),
+        api_key=_key(name, preset, keys, purpose),
         body=preset.get("extra_body", {}) | ({} if purpose == "embed" else preset.get("thinking_off", {})),
         max_tokens_field=preset.get("max_tokens_field", "max_tokens"),
         temperature=preset.get("temperature", True),
@@ -133,41 +139,57 @@ def endpoint(
     )
 
 
-def _from_url(choice: str, key: str) -> Endpoint:
+def _unknown(name: str, purpose: str) -> SettingsError:
+    names = [*presets(), "minilm" if purpose == "embed" else "quotes"]
+    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.7)
+    meant = f"Did you mean {close[0]}? If not, choose" if close else "Choose"
+    return SettingsError(
+        f"There is no model preset {repr(name) if len(name) <= _LONGEST_SHOWN else 'of this name'}.",
+        f"{meant} one of {', '.join(sorted(names))}, or give a server: http://HOST:PORT/v1#MODEL",
+    )
+
+
+def _from_url(choice: str, key: str, purpose: str) -> Endpoint:
     url, _, model = choice.partition("#")
+    variable = "FRONTDESK_EMBEDDER_API_KEY" if purpose == "embed" else "FRONTDESK_MODEL_API_KEY"
+    # First of all, so that no error repeats a password.
+    if re.match(r"https?://[^/]*@", url, re.IGNORECASE) or "?" in url:
+        raise SettingsError(
+            "A model's address holds neither a name and password nor a question mark.",
+            f"Write it as http://HOST:PORT/v1#MODEL and put the key into {variable}.",
+        )
     try:
         parts = urlsplit(url)
-        valid = bool(parts.hostname) and parts.port != 0
+        valid = bool(parts.hostname) and parts.port != 0 and not re.search(r"[\s\x00-\x1f\\]", url)
     except ValueError:
         valid = False
     if not valid:
         raise SettingsError(f"{choice!r} is not a server's address.", "Write it as http://HOST:PORT/v1#MODEL")
-    if parts.username or parts.password:
-        raise SettingsError(
-            "A model's address must not hold a password.", "Put the key into FRONTDESK_MODEL_API_KEY instead."
-        )
-    if not model:
+    if not model.strip():
         raise SettingsError(f"{choice!r} does not say which model.", f"Name it after a #: {url}#MODEL")
-    return Endpoint(name=choice, base_url=url, model=model, api_key=key or "none")
+    # People copy the address of the call; what is set is the one below which all calls are.
+    base_url = re.sub(r"/(?:chat/completions|completions|embeddings)/?\Z", "", url)
+    return Endpoint(name=choice, base_url=base_url, model=model.strip(), api_key=key or "none")
 
 
 def _base_url(name: str, preset: Mapping[str, Any], region: str) -> str:
     regions = preset.get("regions", {})
-    if name != "qwen" or not region:
+    if not regions or not region:
         return str(preset["base_url"])
     if region not in regions:
         raise SettingsError(f"There is no region {region!r} for {name}.", f"Choose one of {', '.join(regions)}.")
     return str(regions[region])
 
 
-def _key(name: str, preset: Mapping[str, Any], keys: Mapping[str, str]) -> str:
+def _key(name: str, preset: Mapping[str, Any], keys: Mapping[str, str], purpose: str) -> str:
     for variable in preset["keys"]:
         if keys.get(variable):
             return keys[variable]
     if preset.get("key_optional"):
         return "none"
     variable = preset["keys"][0]
+    without = "FRONTDESK_EMBEDDER=minilm" if purpose == "embed" else "FRONTDESK_MODEL=quotes"
     raise SettingsError(
         f"{name} needs a key, and {variable} is not set.",
-        f"Put {variable}=... into .env, or type: export {variable}=...  (without any key, FRONTDESK_MODEL=quotes works)",
+        f"Put {variable}=... into .env, or type: export {variable}=...  (without any key, {without} works)",
     )

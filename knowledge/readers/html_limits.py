@@ -38,10 +38,9 @@ _NEVER_NESTED = _names(
     "param rb rp rt rtc source tbody td tfoot th thead tr track wbr"
 )
 _DRAWINGS = frozenset({"svg", "math"})
-_LEAVES_DRAWING = (
-    _FORMATTING
-    | _NEVER_NESTED
-    | _names("blockquote center div dl h1 h2 h3 h4 h5 h6 listing menu ol pre ruby span strike sub sup table ul var")
+_LEAVES_DRAWING = _names(
+    "b big blockquote body br center code dd div dl dt em embed font h1 h2 h3 h4 h5 h6 head hr i img li listing menu meta "
+    "nobr ol p pre ruby s small span strike strong sub sup table tt u ul var"
 )
 _USUAL = 3
 """Formatting elements, one in another, that need not have been left open."""

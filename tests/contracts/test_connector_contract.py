@@ -74,7 +74,7 @@ async def test_the_answer_replaces_its_drafts(place: Place) -> None:
     first = (await heard(place.connector))[0]
     assert isinstance(first, Message)
     cited = Citation(1, "pets", "Pets", "https://help.example/pets", "Dogs are welcome.", "2026-01-01")
-    events = [
+    events: list[Status | Draft | Answer | Handoff] = [
         Status("Looking ..."),
         Draft("Dogs are"),
         Draft("Dogs are welcome. [1]"),

@@ -1,0 +1,281 @@
+"""From what a model wrote to what is sent: thinking removed, marks read, claims held to their sources."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.errors import ModelBroken
+from agent.models.thinking import ThinkingFilter
+from agent.reply import MarkReader, Written, allowed_urls, citations_of, finished, is_small_talk
+from knowledge.documents import Passage
+from knowledge.search import Hit, Why
+
+
+def pieces_of(text: str, data: st.DataObject) -> list[str]:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4)))
+    return [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+
+
+# --- thinking
+
+
+def without_thinking(*pieces: str) -> str:
+    thinking = ThinkingFilter()
+    return "".join(map(thinking.feed, pieces)) + thinking.end()
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("<think>Hm.</think>Hello", "Hello"),
+        ("\n<think>\n\n</think>\n\nHello", "Hello"),
+        ("<THINK>Hm.</THINK> Hello", "Hello"),
+        ("<thinking>a <b> </think> c</thinking>Hello", "Hello"),
+        ("[THINK]Hm.[/THINK]Hello", "Hello"),
+        ("◁think▷Hm.◁/think▷Hello", "Hello"),
+        ("<reasoning>x</reasoning><thought>y</thought>Hello", "Hello"),
+        ("Hello <think>Hm.</think>there", "Hello there"),
+        ('Hello<tool_call>{"name": "x"}</tool_call>!', "Hello!"),
+        ("Hello<think>never closed", "Hello"),
+        ("<think>only this", ""),
+        ("<think>a</think>b</think>c", "bc"),
+        ("Use `<think>` and `</think>` tags.", "Use `<think>` and `</think>` tags."),
+        (
+            "1 < 2 > 0, <b>bold</b> <thin> <thinker> </thin> [T] [THIN] <",
+            "1 < 2 > 0, <b>bold</b> <thin> <thinker> </thin> [T] [THIN] <",
+        ),
+        ("  Hello ", "Hello "),
+        ("Hello <thi", "Hello <thi"),
+    ],
+)
+def test_thinking_is_removed_however_the_text_is_cut(written: str, shown: str) -> None:
+    assert without_thinking(written) == shown
+    assert without_thinking(*written) == shown
+    for cut in range(len(written)):
+        assert without_thinking(written[:cut], written[cut:]) == shown
+
+
+def test_an_end_without_a_beginning_takes_back_what_was_not_shown_yet() -> None:
+    assert without_thinking("The user wants ...</think>Hello") == "Hello"
+    assert without_thinking("\n", "</thi", "nk>\n\nHello") == "Hello"
+
+
+def test_an_end_without_a_beginning_gives_up_what_was_shown() -> None:
+    with pytest.raises(ModelBroken, match="thinking") as caught:
+        without_thinking("The user wants ", "to cancel.</think>Hello")
+    assert "reasoning parser" in caught.value.hint
+
+
+TAGS = ["<think>", "</think>", "<thinking>", "</thinking>", "<tool_call>", "</tool_call>", "[THINK]", "[/THINK]"]
+THOUGHTS = st.lists(st.sampled_from([*TAGS, "<", ">", "/", "[", "]", "`", "think", "a", " ", "\n"]), max_size=15).map(
+    "".join
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(THOUGHTS, st.data())
+def test_the_cuts_do_not_matter_to_thinking(text: str, data: st.DataObject) -> None:
+    # One thought goes before, so that no end is without a beginning.
+    text = f"<think>.</think>{text}"
+    whole = without_thinking(text)
+    assert without_thinking(*pieces_of(text, data)) == without_thinking(*text) == whole
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.text(st.sampled_from("<>/[]thinkab `\n◁▷")))
+def test_text_without_tags_flows_through(text: str) -> None:
+    thinking = ThinkingFilter()
+    shown = ""
+    for at, letter in enumerate(text, 1):
+        shown += thinking.feed(letter)
+        if not any(tag in text.lower() for tag in ("think>", "[think]", "[/think]", "think▷")):
+            assert len(text[:at].lstrip()) - len(shown) < 15
+            assert text[:at].lstrip().startswith(shown)
+
+
+# --- marks
+
+
+def read(*pieces: str) -> tuple[str | None, str]:
+    reader = MarkReader()
+    text = "".join(map(reader.feed, pieces)) + reader.end()
+    return reader.mark, text
+
+
+@pytest.mark.parametrize(
+    ("written", "mark", "text"),
+    [
+        ("[[unsure]]", "unsure", ""),
+        ("[[ask]]\nWhich policy?", "ask", "Which policy?"),
+        ("[[ask]] Which policy?", "ask", "Which policy?"),
+        ("[[ask]]: Which policy?", "ask", "Which policy?"),
+        (" \n`[[Person]]`\n", "person", ""),
+        ("**[[ CHAT ]]**\n\n  Hello!", "chat", "Hello!"),
+        ("[[refuse]]\nI will not.", "refuse", "I will not."),
+        ("[1] says so.", None, "[1] says so."),
+        ("[[1]](https://x.example)", None, "[[1]](https://x.example)"),
+        ("[link](url)", None, "[link](url)"),
+        ("[[ask]](url)", "ask", "(url)"),
+        ("[[x]] unknown", None, "[[x]] unknown"),
+        ("[[asking]]", None, "[[asking]]"),
+        ("[[wiki page]]", None, "[[wiki page]]"),
+        ("*Yes*, [[ask]] later", None, "*Yes*, [[ask]] later"),
+        ("A", None, "A"),
+        ("", None, ""),
+        ("[[unsure", None, "[[unsure"),
+        ("  - item", None, "  - item"),
+    ],
+)
+def test_a_mark_is_read_at_the_beginning_however_the_text_is_cut(written: str, mark: str | None, text: str) -> None:
+    assert read(written) == (mark, text)
+    assert read(*written) == (mark, text)
+    for cut in range(len(written)):
+        assert read(written[:cut], written[cut:]) == (mark, text)
+
+
+MARKED = st.lists(
+    st.sampled_from(["[", "]", "[[", "]]", "ask", "unsure", "Person", " ", "\n", "`", "*", "a", "1", "(", ":"]),
+    max_size=12,
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(MARKED.map("".join), st.data())
+def test_the_cuts_do_not_matter_to_marks(text: str, data: st.DataObject) -> None:
+    assert read(*pieces_of(text, data)) == read(*text) == read(text)
+
+
+@settings(deadline=None, max_examples=200)
+@given(MARKED.map("".join))
+def test_no_text_waits_for_long(text: str) -> None:
+    reader = MarkReader()
+    behind = 0
+    for letter in text:
+        behind += 1 - len(reader.feed(letter))
+        found = read(text)[0] is not None
+        assert found or behind <= 40
+    assert len("".join(map(MarkReader().feed, " " * 30))) > 0
+
+
+# --- what is sent
+
+
+def hit(number: int, text: str = "", url: str | None = "https://help.example/{}") -> Hit:
+    passage = Passage(f"d{number}#1", f"d{number}", f"Title {number}", (), text or f"Text {number}.", 0)
+    return Hit(passage, 1.0, Why(None, 1.0, 1.0), url=url and url.format(number), updated="2026-11-23")
+
+
+HITS = [hit(1), hit(2, "See https://docs.example/two or [write](mailto:a@b.example)."), hit(3, url=None)]
+
+
+def test_allowed_are_the_addresses_of_documents_and_in_their_passages() -> None:
+    assert allowed_urls(HITS) == {
+        "https://help.example/1",
+        "https://help.example/2",
+        "https://docs.example/two",
+        "mailto:a@b.example",
+    }
+
+
+def test_a_whole_answer_is_sent_as_it_is() -> None:
+    written = Written("It is so [1]. See [two](https://docs.example/two) [2]", None, (2, 1))
+    assert finished(written, HITS) == written.text
+    assert [(one.n, one.document, one.url, one.passage) for one in citations_of(written, HITS)] == [
+        (1, "d2", "https://help.example/2", HITS[1].passage.text),
+        (2, "d1", "https://help.example/1", "Text 1."),
+    ]
+    assert citations_of(written, HITS)[0].updated == "2026-11-23"
+
+
+def test_addresses_of_documents_that_are_not_cited_go() -> None:
+    written = Written("Read [one](https://help.example/1) or https://help.example/2, says [1].", None, (2,))
+    assert finished(written, HITS) == "Read one or https://help.example/2, says [1]."
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("First [1]. Second [2]. And a thi", "First [1]. Second [2]."),
+        ("First. [1] Second [2", "First. [1]"),
+        ("First (it is.) [1]. Sec", "First (it is.) [1]."),
+        ("It costs 2.5 euros [1]. It costs 3.", "It costs 2.5 euros [1]."),
+        ("First [1]. Bring documents, e.g. a", "First [1]."),
+        ("Open **Trips** [1].\n2.", "Open **Trips** [1]."),
+        ("1. Open it [1]\n2. Close it [2]\n3. Do", "1. Open it [1]\n2. Close it [2]"),
+        ("First [1].\n\nDo this:\n\n1.", "First [1]."),
+        ("First [1].\n\nDo this:\n\n- One thi", "First [1]."),
+        ("First [1].\n\n```\ncode. more.\n", "First [1]."),
+        ("First [1].\n\n```\ncode\n```\n\nSec", "First [1].\n\n```\ncode\n```"),
+        ("第一句[1]。第二句[2]。第三", "第一句[1]。第二句[2]。"),
+        ("No end at all [1]", ""),
+        ("Nothing cited. Then [1", ""),
+        ("| a | b |\n| --- | --- |\n| 1 [1] | 2 |\n| 3", "| a | b |\n| --- | --- |\n| 1 [1] | 2 |"),
+    ],
+)
+def test_a_cut_answer_ends_with_a_whole_sentence(text: str, sent: str) -> None:
+    assert finished(Written(text, None, (3, 1), cut=True), HITS) == sent
+
+
+def test_a_cut_answer_lists_only_the_sources_that_are_left() -> None:
+    written = Written("First [1]. Second [2] and", None, (3, 1), cut=True)
+    assert [one.document for one in citations_of(written, HITS)] == ["d3"]
+
+
+def test_an_answer_that_takes_itself_back_is_none() -> None:
+    assert finished(Written("It is so [1]. [[unsure]]", None, (1,)), HITS) == ""
+    assert citations_of(Written("It is so [1]. [[unsure]]", None, (1,)), HITS) == ()
+    assert finished(Written("It is so [1]. [[chat]]", None, (1,)), HITS) == "It is so [1]."
+
+
+def test_marked_text_needs_no_source() -> None:
+    assert finished(Written("Which policy?", "ask"), HITS) == "Which policy?"
+    assert finished(Written("Which policy? Or wh", "ask", cut=True), HITS) == "Which policy?"
+    assert finished(Written(), HITS) == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["Hello! How can I help you?", "You're welcome.", "Gern geschehen!", "どういたしまして"]
+)
+def test_small_talk(text: str) -> None:
+    assert is_small_talk(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Refunds take 5 days.",
+        "See https://x.example",
+        "Look at larkstay.example!",
+        "Write to me@x.example",
+        "It is free: €!",
+        "so " * 100,
+    ],
+)
+def test_what_states_facts_is_no_small_talk(text: str) -> None:
+    assert not is_small_talk(text)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.text(st.sampled_from("ab.!?:e\n `[]12。-|*_")), st.booleans())
+def test_any_text_can_be_finished(text: str, cut: bool) -> None:
+    written = Written(text, None, (1, 2), cut)
+    assert isinstance(finished(written, HITS), str)
+    assert all(citation.n <= 2 for citation in citations_of(written, HITS))
+
+
+@pytest.mark.parametrize(
+    "unit", [".", ". ", "e.g. ", "\n", " ", "`", "```\n", "[1]", ".[1] ", "[[unsure", "[[", "<think", "<", "**", "1.\n"]
+)
+def test_hostile_text_takes_linear_time(unit: str) -> None:
+    text = (unit * 100_000)[:100_000]
+    started = time.perf_counter()
+    finished(Written(text, None, (1, 2), cut=True), HITS)
+    read(text)
+    without_thinking(text)
+    is_small_talk(text)
+    assert time.perf_counter() - started < 5
