@@ -5,23 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from connectors.commands.options import Options
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 _FOLDER = click.Path(path_type=Path)
-
-
-@dataclass(slots=True)
-class Options:
-    """What every command takes. `None`: not given."""
-
-    data: Path | None = None
-    config: Path | None = None
-    debug: bool = False
 
 
 def _everywhere(command: Command) -> Command:

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-# The switch that forbids every model and download elsewhere; subprocesses inherit it.
-os.environ["FRONTDESK_OFFLINE"] = "1"
-_KEPT = ("FRONTDESK_OFFLINE",)
+REAL_HOME = Path.home()
 LOOPBACK = ("127.", "localhost", "::1", "0.0.0.0")
+
+# Before anything is imported or any fixture is made: no setting, key or proxy of the machine reaches a test, nor a person's
+# home directory. Subprocesses inherit it.
+for name in list(os.environ):
+    foreign = name.endswith("_API_KEY") or name.startswith(("FRONTDESK_", "OPENAI_", "LANGSMITH_", "LANGCHAIN_", "HF_"))
+    if foreign or name.lower().endswith("_proxy"):
+        del os.environ[name]
+HOME = tempfile.TemporaryDirectory(prefix="frontdesk-home-")
+os.environ["HOME"] = HOME.name
+os.environ["XDG_DATA_HOME"] = f"{HOME.name}/share"
+# The switch that forbids every model and download elsewhere.
+os.environ["FRONTDESK_OFFLINE"] = "1"
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No setting, key or proxy of the machine reaches a test."""
-    for name in list(os.environ):
-        foreign = name.endswith("_API_KEY") or name.startswith(("OPENAI_", "LANGSMITH_", "LANGCHAIN_", "HF_"))
-        if foreign or (name.startswith("FRONTDESK_") and name not in _KEPT) or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    home = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("XDG_DATA_HOME", str(home / "share"))
+def own_directory(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test finds another's settings in the current directory."""
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
 
 
@@ -45,6 +49,9 @@ def no_network() -> Iterator[None]:
 
 
 @pytest.fixture
-def sample() -> Path:
-    """The sample knowledge base."""
-    return Path(__file__).resolve().parents[1] / "examples" / "larkstay"
+def minilm_folder() -> Path:
+    """The embedding model's files, on machines that have them; no test fetches them."""
+    folder = REAL_HOME / ".cache" / "chroma" / "onnx_models" / "all-MiniLM-L6-v2" / "onnx"
+    if not (folder / "model.onnx").is_file():
+        pytest.skip("the local embedding model is not on this machine")
+    return folder

@@ -8,18 +8,31 @@ questions is answered part by part.
 from __future__ import annotations
 
 import re
+import textwrap
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Literal
 
 from agent.messages import Usage
 from agent.models.base import Chunk, Prompt
 from agent.policy import choices_of_ambiguous, good_enough, parts_of
 from knowledge.keywords import terms
+from knowledge.passages import length
 from knowledge.search import Hit, SearchResult
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
 
 NAME = "quotes"
 MOST_WORDS = 130
 """About as much as a customer reads in a chat window."""
+LONGEST_UNIT = 200
+"""Words. A longer list or block would be a wall of text, and a part of it might mislead."""
+SHORT_LIST = 60
+"""Words. A list up to this length is quoted as a whole when a line introduces it."""
 MOST_UNITS = 3
 """For one part of the question."""
 WORTH_AT_ALL = 0.1
@@ -36,29 +49,54 @@ UNRELATED = 0.15
 Similarity = Callable[[str, Sequence[str]], Awaitable[Sequence[float] | None]]
 """How near texts are to a question, as cosines; `None` when there is no cheap way to tell."""
 
-_SENTENCE_END = re.compile(r"(?<=[.!?。！？])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[^\Wa-z_])|(?<=[。！？])")  # noqa: RUF001
+_SENTENCE_END = re.compile(
+    r"(?<=[.!?])[\"'”’)\]*_]{0,4}\s(?=[\"'“‘(\[*_`]{0,4}[^\Wa-z_])|(?<=[。！？])[”’」』）\"')*]{0,4}"  # noqa: RUF001
+)
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:e\.g|i\.e|etc|vs|approx|no|nr|mr|mrs|ms|dr|st|inc|ltd|z\.B|bzw|ca)\.|\b[A-Z]\.)$", re.I
+    r"(?:\b(?:e\.g|i\.e|etc|vs|approx|incl|excl|max|min|no|nr|mr|mrs|ms|dr|prof|st|mt|ave|inc|ltd|co|jan|feb|aug|sept?|oct|nov|"
+    r"dec|fig|art|abs|tel|[ap]\.m|z\.\s?B|d\.\s?h|u\.\s?a|bzw|ca|evtl|ggf|inkl|zzgl|usw|sr|sra|p\. ?ej|[a-z]|\d{1,2}))\.$",
+    re.IGNORECASE,
 )
 _LEANING = re.compile(
-    r"^(?:it|this|that|these|those|they|he|she|then|otherwise|however|also|but|and|or|so|if so)\b", re.I
+    r"(?:it|its|this|that|these|those|they|their|he|she|his|her|such|each of|then|otherwise|however|also|but|and|or|nor|so|"
+    r"therefore|instead|in (?:that|this|these|those|either|both) case|if (?:so|not|it|they|this|that|you don't|none)|after that|"
+    r"until then|for example|the (?:same|rest|other|former|latter)|(?:\w+ ){1,3}then|"
+    r"dies\w*|das|dann|danach|außerdem|sonst|aber|und|oder|auch|es|"
+    r"esto|eso|entonces|además|pero|cela|ceci|ensuite|sinon|mais)\b",
+    re.IGNORECASE,
 )
+"""How a sentence begins that says nothing without the one before it."""
+_ENDS = re.compile(r"[.!?:;…。！？：；][\"'”’」』）)\]]{0,3}$")  # noqa: RUF001
+_POINTS_ELSEWHERE = re.compile(
+    r"(?:this|the) (?:article|page|section|document)\b|"
+    r".*(?:\b(?:listed|described|shown|explained|mentioned|see|rules?|steps?|tables?|list|sections?|exceptions?|questions?)"
+    r" (?:\w+ )?(?:below|above)\b|\b(?:below|above)[.:)*]*$)",
+    re.IGNORECASE,
+)
+"""A sentence about the article, or about what stands elsewhere in it, is no answer."""
+_CITES = re.compile(
+    r"(?P<code>(?:```|~~~)[\s\S]*?(?:```|~~~|\Z)|`[^`\n]*`)|(?<!\\)\[(?=[ ^]{0,3}\d[\d ,;&–-]{0,30}\])"  # noqa: RUF001
+)
+"""What would be taken for a citation of the answer, outside code: a footnote, "press [1]"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
     """Something that can be quoted alone: a sentence, a whole list of steps, a list item, a row of a table.
 
-    `lead` is what it needs in front of it to be understood (the line that introduces a list, a table's header).
+    `start` is what it needs in front of it to be understood (the line that introduces a list, a table's header). Units of one
+    `block` (a paragraph, list or table of the passage) can share it.
     """
 
     text: str
-    lead: str = ""
+    start: str = ""
+    block: int = 0
+    kind: Literal["sentence", "item", "row", "whole"] = "whole"
 
     @property
     def whole(self) -> str:
-        """The unit with its lead."""
-        return f"{self.lead}\n\n{self.text}" if self.lead and not self.lead.startswith("|") else self.lead + self.text
+        """The unit with what goes in front of it."""
+        return self.start + self.text
 
 
 @dataclass(slots=True)
@@ -68,7 +106,7 @@ class _Candidate:
     place: int
     terms: frozenset[str]
     heading: frozenset[str]
-    words: int
+    words: float
 
 
 class Quotes:
@@ -100,7 +138,7 @@ class Quotes:
         titles = () if prompt.asked_back else choices_of_ambiguous(prompt.question, found)
         if titles:
             return "[[ask]]\nWhat would you like to know? I found these:\n\n" + "\n".join(
-                f"- {title}" for title in titles
+                f"- {_CITES.sub(_escaped, ' '.join(title.split()))}" for title in titles
             )
         if not good_enough(prompt.question, found, generative=False):
             return "[[unsure]]"
@@ -121,7 +159,7 @@ class Quotes:
         blocks: list[str] = []
         for number in dict.fromkeys(candidate.hit for candidate in chosen):
             of_hit = sorted((one for one in chosen if one.hit == number), key=lambda one: one.place)
-            blocks.append(_joined([candidate.unit for candidate in of_hit], f"[{number + 1}]"))
+            blocks.append(_joined(of_hit, f"[{number + 1}]"))
         return "\n\n".join(blocks)
 
 
@@ -169,13 +207,20 @@ def _candidates(hits: Sequence[Hit]) -> list[_Candidate]:
             continue
         heading = frozenset(terms(" ".join((hit.passage.title, *hit.passage.heading))))
         for place, unit in enumerate(units(hit.passage.text)):
-            # A question that the document asks is no answer to one.
-            if unit.whole in seen or unit.whole.rstrip("*_").endswith("?"):
+            if unit.whole in seen or not _is_answer(unit):
                 continue
             seen.add(unit.whole)
             own = frozenset(terms(unit.whole))
-            candidates.append(_Candidate(unit, number, place, own, heading, len(unit.whole.split())))
+            candidates.append(_Candidate(unit, number, place, own, heading, length(unit.whole)))
     return candidates
+
+
+def _is_answer(unit: Unit) -> bool:
+    """Whether it can be quoted as an answer: a question that the document asks is none."""
+    if length(unit.whole) > LONGEST_UNIT or re.search(r"【\s{0,2}\d", unit.whole):
+        return False
+    text = unit.text.rstrip("*_ ")
+    return not (text.endswith(("?", "？")) or (unit.kind == "sentence" and _POINTS_ELSEWHERE.match(text)))  # noqa: RUF001
 
 
 def _speaks_of(term: str, candidate: _Candidate) -> float:
@@ -185,18 +230,23 @@ def _speaks_of(term: str, candidate: _Candidate) -> float:
     return 0.5 if term in candidate.heading else 0.0
 
 
-def _joined(chosen: Sequence[Unit], mark: str) -> str:
-    """Units of one passage in readable form. Rows of one table share its header, items of one list its first line."""
-    lines: list[str] = []
-    lead = ""
-    for unit in chosen:
-        block = unit.text if unit.lead and unit.lead == lead else unit.whole
-        tight = bool(lines) and unit.lead == lead and unit.lead != ""
-        if lines and not tight:
-            lines.append("")
-        lines.append(block)
-        lead = unit.lead
-    text = "\n".join(lines)
+def _joined(chosen: Sequence[_Candidate], mark: str) -> str:
+    """Units of one passage in readable form: neighbours together, rows below one header, items below one first line."""
+    alone = Counter(candidate.unit.block for candidate in chosen)
+    text = ""
+    before: _Candidate | None = None
+    for candidate in chosen:
+        unit = candidate.unit
+        if before is None or before.unit.block != unit.block:
+            text += (
+                ("\n\n" if text else "") + unit.start + (_without_bullet(unit) if alone[unit.block] == 1 else unit.text)
+            )
+        elif unit.kind == "sentence":
+            text += (" " if candidate.place == before.place + 1 else "\n\n") + unit.text
+        else:
+            text += "\n" + unit.text
+        before = candidate
+    text = _CITES.sub(_escaped, text)
     head, _, last = text.rpartition("\n")
     if last.rstrip().endswith("|") and last.lstrip().startswith("|"):
         return f"{head}\n{last.rstrip()[:-1].rstrip()} {mark} |"
@@ -205,37 +255,60 @@ def _joined(chosen: Sequence[Unit], mark: str) -> str:
     return f"{text}\n\n{mark}" if apart else f"{text} {mark}"
 
 
-def units(text: str) -> list[Unit]:
-    """Cut a passage into what can be quoted alone."""
-    from markdown_it import MarkdownIt
+def _escaped(match: re.Match[str]) -> str:
+    return match[0] if match["code"] else "\\" + match[0]
 
-    parser = MarkdownIt("commonmark").enable("table")
-    tokens = parser.parse(text)
+
+def _without_bullet(unit: Unit) -> str:
+    """A list item that stands alone is a sentence."""
+    return unit.text[2:].lstrip() if unit.kind == "item" and not unit.start and "\n" not in unit.text else unit.text
+
+
+def units(text: str) -> list[Unit]:
+    """Cut a passage into what can be quoted alone. Headings, rules and raw HTML are not quoted."""
+    tokens = _parser().parse(text)
     lines = text.split("\n")
     found: list[Unit] = []
     lead = ""
-    for token in tokens:
+    for number, token in enumerate(tokens):
         if token.level or token.nesting < 0 or token.map is None:
             continue
         source = "\n".join(lines[token.map[0] : token.map[1]]).strip("\n")
-        if token.type == "heading_open" or not source.strip():
-            lead = ""
-            continue
-        if token.type == "paragraph_open":
-            sentences = _sentences(source)
-            lead = sentences.pop() if sentences and sentences[-1].rstrip("*_ ").endswith(":") else ""
-            found += (Unit(sentence) for sentence in sentences)
-            continue
-        if token.type == "table_open":
-            found += _rows(source)
-        elif token.type == "bullet_list_open":
-            found += (Unit(item, lead) for item in _items(source))
-        else:
-            found.append(Unit(source, lead))
+        start = f"{lead}\n\n" if lead else ""
         lead = ""
-    if lead:
-        found.append(Unit(lead))
+        if token.type == "paragraph_open":
+            sentences = [] if _is_heading(source) and number + 3 < len(tokens) else _sentences(source)
+            if sentences and _introduces(sentences[-1]):
+                lead = sentences.pop()
+            found += (Unit(one, start if not n else "", number, "sentence") for n, one in enumerate(sentences))
+        elif token.type == "table_open":
+            found += _rows(source, start, number)
+        elif token.type == "bullet_list_open":
+            found += _items(tokens, number, lines, source, start)
+        elif token.type in ("ordered_list_open", "fence", "code_block", "blockquote_open"):
+            found.append(Unit(source, start, number))
     return found
+
+
+@cache
+def _parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark").enable("table")
+
+
+def _introduces(sentence: str) -> bool:
+    """Whether it says nothing without what follows: "There are two exceptions:"."""
+    return sentence.rstrip("*_ ").endswith((":", "："))  # noqa: RUF001
+
+
+def _is_heading(paragraph: str) -> bool:
+    """Whether a paragraph is only a heading by another name: a few words without an end, a bold line, a bare link."""
+    line = paragraph.strip()
+    if "\n" in line or _introduces(line) or _ENDS.search(line.rstrip("*_")):
+        return False
+    short = length(line) <= 6 and not re.search(r"[\d:：]", line)  # noqa: RUF001
+    return short or bool(re.fullmatch(r"\*\*[^*]*\*\*|__[^_]*__|\[[^\]]*\]\([^)]*\)", line))
 
 
 def _sentences(paragraph: str) -> list[str]:
@@ -243,34 +316,36 @@ def _sentences(paragraph: str) -> list[str]:
     sentences: list[str] = []
     start = 0
     for match in _SENTENCE_END.finditer(joined):
-        if _ABBREVIATION.search(joined[start : match.start()]):
+        if match.end() < len(joined) and _ABBREVIATION.search(joined, max(start, match.start() - 12), match.start()):
             continue
-        sentences.append(joined[start : match.start()] + match[0].rstrip())
+        sentences.append((joined[start : match.start()] + match[0]).strip())
         start = match.end()
-    sentences.append(joined[start:])
+    sentences.append(joined[start:].strip())
     merged: list[str] = []
-    for sentence in (one for one in sentences if one.strip()):
-        # "It is charged ..." says nothing without the sentence before it.
-        if merged and _LEANING.match(sentence):
-            merged[-1] += f" {sentence}"
+    for sentence in filter(None, sentences):
+        # "It is charged ..." says nothing without the sentence before it, and "Yes." nothing without the one behind.
+        if merged and (_LEANING.match(sentence) or length(merged[-1]) < 3):
+            merged[-1] += ("" if merged[-1].endswith(("。", "！", "？")) else " ") + sentence  # noqa: RUF001
         else:
             merged.append(sentence)
     return merged
 
 
-def _items(source: str) -> list[str]:
-    """The top-level items of a bullet list, each with all that is below it."""
-    items: list[str] = []
-    for line in source.split("\n"):
-        if re.match(r"[-*+]\s", line) or not items:
-            items.append(line)
-        else:
-            items[-1] += f"\n{line}"
-    return [item.rstrip() for item in items]
+def _items(tokens: Sequence[Token], opening: int, lines: Sequence[str], source: str, start: str) -> list[Unit]:
+    """A short list as a whole, as its first line promises it; of a long one each item with all that is below it."""
+    if start and length(source) <= SHORT_LIST:
+        return [Unit(source, start, opening)]
+    found: list[Unit] = []
+    for token in tokens[opening + 1 :]:
+        if token.level == 0:
+            break
+        if token.type == "list_item_open" and token.level == 1 and token.map is not None:
+            item = textwrap.dedent("\n".join(lines[token.map[0] : token.map[1]])).strip("\n").rstrip()
+            found.append(Unit(item, start, opening, "item"))
+    return found
 
 
-def _rows(source: str) -> list[Unit]:
+def _rows(source: str, start: str, block: int) -> list[Unit]:
     header, _, rest = source.partition("\n")
     line, _, body = rest.partition("\n")
-    lead = f"{header}\n{line}\n"
-    return [Unit(row, lead) for row in body.split("\n") if row.strip()]
+    return [Unit(row, f"{start}{header}\n{line}\n", block, "row") for row in body.split("\n") if row.strip()]

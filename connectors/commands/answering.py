@@ -7,19 +7,17 @@ import sys
 import time
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from agent.messages import Address, Answer, Conversation, Handoff, Message
 from agent.turns import Turns
+from connectors.commands.options import Options
 from connectors.composition import Desk, data_directory, read_settings, sample_folder
 from connectors.terminal import PROMPT, Terminal
 from knowledge.errors import KnowledgeError
-
-if TYPE_CHECKING:
-    from connectors.cli import Options
 
 
 async def ask(options: Options, question: str, *, as_json: bool) -> None:
@@ -43,7 +41,7 @@ async def chat(options: Options) -> None:
     async with Desk.open(read_settings(options.config, options.data)) as desk:
         await _require_documents(desk)
         terminal, turns = _terminal(desk)
-        console = Console()
+        console = Console(soft_wrap=not sys.stdout.isatty())
         if console.is_terminal:
             console.print(Text(desk.how_answers_are_made, style="dim"))
             console.print(Text("Type your question; exit or Ctrl-D ends the chat.\n", style="dim"))
@@ -53,7 +51,7 @@ async def chat(options: Options) -> None:
 async def demo(options: Options) -> None:
     """The sample knowledge base, some questions, then a chat when a person is there."""
     settings = read_settings(options.config, options.data).replaced(company="Larkstay")
-    console = Console()
+    console = Console(soft_wrap=not sys.stdout.isatty())
     async with Desk.open(settings, data_directory(settings) / "demo") as desk:
         console.print("[bold]frontdesk[/bold] answers customers of Larkstay, an invented home-rental marketplace.")
         report = await desk.knowledge.sync(sample_folder() / "documents", say=lambda line: console.print(Text(line)))
@@ -78,7 +76,7 @@ async def demo(options: Options) -> None:
 
 
 def _terminal(desk: Desk) -> tuple[Terminal, Turns]:
-    console = Console()
+    console = Console(soft_wrap=not sys.stdout.isatty())
     terminal = Terminal(console, lambda: _read_line(console))
     return terminal, Turns(desk.agent, terminal.deliver, handoff_message=desk.settings["handoff_message"])
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.markdown import Markdown
@@ -16,15 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from connectors.commands.options import Options
 from connectors.composition import build_knowledge, read_settings
 from knowledge.documents import PUBLIC
 from knowledge.errors import KnowledgeError
 from knowledge.search import Hit, Query, SearchResult
 from knowledge.sync import Progress as Report
 from knowledge.sync import SyncReport
-
-if TYPE_CHECKING:
-    from connectors.cli import Options
 
 SNIPPET = 240
 """Characters of a passage in a list of hits."""
@@ -46,7 +44,7 @@ async def sync(options: Options, directory: Path, *, allow_empty: bool, as_json:
         counts = {name: getattr(result, name) for name in ("added", "changed", "removed", "unchanged")}
         _print_json({**counts, "failed": failed, "seconds": result.seconds})
     else:
-        _print_report(Console(), result)
+        _print_report(Console(soft_wrap=not sys.stdout.isatty()), result)
     for note in result.notes:
         errors.print(Text(f"Note: {note}", style="yellow"), soft_wrap=True)
 
@@ -92,7 +90,7 @@ async def list_documents(options: Options, *, as_json: bool) -> None:
     if as_json:
         _print_json({"documents": [_document_json(one.document) for one in stored]})
         return
-    console = Console()
+    console = Console(soft_wrap=not sys.stdout.isatty())
     if not stored:
         console.print("The knowledge base is empty. Bring documents in with: frontdesk knowledge sync DIR")
         return
@@ -124,7 +122,7 @@ async def show(options: Options, document_id: str, *, passages: bool, as_json: b
         rows = [{"id": piece.id, "heading": list(piece.heading), "text": piece.text} for piece in pieces]
         _print_json({**_document_json(document), "text": document.text, "passages": rows})
         return
-    console = Console()
+    console = Console(soft_wrap=not sys.stdout.isatty())
     facts = {
         "id": document.id,
         "title": document.title,
@@ -163,7 +161,7 @@ async def search(options: Options, text: str, limit: int, audiences: tuple[str, 
     if as_json:
         _print_json({"query": text, "mode": found.mode, "hits": [_hit_json(hit) for hit in found.hits]})
     else:
-        _print_hits(Console(), found)
+        _print_hits(Console(soft_wrap=not sys.stdout.isatty()), found)
 
 
 def _print_hits(console: Console, found: SearchResult) -> None:

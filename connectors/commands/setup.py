@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -18,6 +18,7 @@ from agent.models.base import Prompt, PromptMessage
 from agent.models.openai_compatible import OpenAICompatible
 from agent.models.quotes import NAME as QUOTES
 from agent.settings import DOTENV, FILE, Settings, as_dotenv, as_toml
+from connectors.commands.options import Options
 from connectors.composition import (
     build_embedder,
     build_knowledge,
@@ -27,9 +28,6 @@ from connectors.composition import (
     read_settings,
 )
 from knowledge.errors import EmbedderError, FolderError, FrontdeskError
-
-if TYPE_CHECKING:
-    from connectors.cli import Options
 
 EXAMPLE_DOCUMENT = """---
 title: How to write a document
@@ -53,7 +51,7 @@ Customers see documents with `audience: public`, which is also the default. Any 
 
 def init(directory: Path) -> None:
     """Write a starter. Nothing that is there is overwritten."""
-    console = Console()
+    console = Console(soft_wrap=not sys.stdout.isatty())
     wanted = {
         directory / FILE: as_toml(),
         directory / f"{DOTENV}.example": as_dotenv(),
@@ -85,7 +83,7 @@ class Finding:
 
 async def doctor(options: Options, *, as_json: bool) -> int:
     """Check everything that is set up. Returns the exit status: 1 when something has to be mended."""
-    console = Console()
+    console = Console(soft_wrap=not sys.stdout.isatty())
     findings: list[Finding] = []
     async with aclosing(_findings(options)) as found:
         async for finding in found:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from html import escape
+from html import escape, unescape
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from knowledge.readers.fields import has_text
 from knowledge.readers.hidden import is_invisible
 
 MAX_DEPTH = 80
@@ -96,7 +97,7 @@ def content_html(page: LexborHTMLParser, link: Callable[[str], str | None]) -> s
     """
     for root, is_content in _candidates(page):
         html = _Writer(page, link, loose=False).write(root, inside=is_content)
-        if re.search(r">[^<]*\w|^[^<]*\w", html):
+        if has_text(unescape(re.sub("<[^<>]*>", " ", html))):
             return html
     return _Writer(page, link, loose=True).write(page.body, inside=True) if page.body else ""
 

@@ -40,7 +40,8 @@ _NEVER_NESTED = _names(
 _DRAWINGS = frozenset({"svg", "math"})
 _LEAVES_DRAWING = _names(
     "b big blockquote body br center code dd div dl dt em embed font h1 h2 h3 h4 h5 h6 head hr i img li listing menu meta "
-    "nobr ol p pre ruby s small span strike strong sub sup table tt u ul var"
+    "nobr ol p pre ruby s small span strike strong sub sup table tt u ul var "
+    "foreignobject desc title mi mo mn ms mtext annotation-xml"
 )
 _USUAL = 3
 """Formatting elements, one in another, that need not have been left open."""
@@ -60,8 +61,9 @@ def refuse_costly(html: str) -> None:
         if tag["name"] is None:
             continue
         name = tag["name"].lower()
+        is_unparsed = name in _UNPARSED and not tag["end"] and not count.in_drawing
         count.add(name, tag["attributes"], is_end=bool(tag["end"]), is_empty=tag["slash"].endswith("/"))
-        if name in _UNPARSED and not tag["end"]:
+        if is_unparsed:
             position = _end_of_unparsed(html, name, position)
 
 

@@ -17,8 +17,10 @@ from knowledge.readers.text import reader as text
 READERS = {suffix: reader for reader in (markdown, html, text, faq) for suffix in reader.suffixes}
 
 VALID = {
-    "md": b'---\nid: a\ntitle: "Caf\\u00e9 \\ud83d\\ude00"\ntags: [x, y]\nupdated: 2025-01-31\n---\n# H\n\n```\n<!-- x -->\n```\n![a](b) <div hidden>c</div>\n',
-    "html": "<!doctype html><html lang=de><head><meta charset=utf-8><meta name='frontdesk:id' content=a><title>T</title></head>"
+    "md": b'---\nid: a\ntitle: "Caf\\u00e9 \\ud83d\\ude00"\ntags: [x, y]\nupdated: 2025-01-31\n---\n# H\n\n'
+    b"```\n<!-- x -->\n```\n![a](b) <div hidden>c</div>\n",
+    "html": "<!doctype html><html lang=de><head><meta charset=utf-8>"
+    "<meta name='frontdesk:id' content=a><title>T</title></head>"
     "<body><main><h1>Spät</h1><ol start=2><li>a<pre>b</pre></ol><table><tr><th rowspan=2>c<td colspan=2>d<tr><td>e</table>"
     "<a href='/x?y=1&amp;z'>f</a><p style='display:none'>g</p></main></body></html>".encode(),
     "txt": "Öffnungszeiten\n==============\n\nVon neun bis fünf, 5 €.\n".encode("cp1252"),
@@ -66,13 +68,17 @@ PIECES += [
 ]
 
 
+def is_plain(message: str) -> bool:
+    return bool(message.strip()) and "\n" not in message
+
+
 def check(suffix: str, content: bytes) -> None:
     file = SourceFile(f"a/b{suffix}", content)
     try:
         documents = READERS[suffix].read(file)
     except ReaderError as error:
-        assert error.message
-        assert "\n" not in error.message
+        if not is_plain(error.message):
+            raise
         return
     assert documents
     for document in documents:

@@ -326,12 +326,12 @@ def test_what_is_wrong_with_json_is_said_with_its_place(content: str, suffix: st
     ],
 )
 def test_no_text(content: str, suffix: str) -> None:
-    with pytest.raises(ReaderError, match="^it has no text$"):
+    with pytest.raises(ReaderError, match=r"^it has no text$"):
         read(content, suffix)
 
 
 def test_binary_content_is_refused() -> None:
-    with pytest.raises(ReaderError, match="^this is not a text file but a ZIP archive or an Office document$"):
+    with pytest.raises(ReaderError, match=r"^this is not a text file but a ZIP archive or an Office document$"):
         read(b"PK\x03\x04\x14\x00\x06\x00")
 
 

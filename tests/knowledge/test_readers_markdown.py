@@ -150,13 +150,13 @@ def test_excel_is_not_the_only_one_with_legacy_text() -> None:
     "written", ["", "\n \n", "# Only a title\n", "---\nid: a\n---\n", "<!-- nothing -->", "---\n\n***\n", "![](x.png)"]
 )
 def test_no_text(written: str) -> None:
-    with pytest.raises(ReaderError, match="^it has no text$"):
+    with pytest.raises(ReaderError, match=r"^it has no text$"):
         read(written)
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\0", b"\x7fELF\x02", b"PK\x03\x04\x14\0", b"a\0b"])
 def test_binary_content_under_a_markdown_name_is_refused(content: bytes) -> None:
-    with pytest.raises(ReaderError, match="^this is not a text file"):
+    with pytest.raises(ReaderError, match=r"^this is not a text file"):
         read(content)
 
 
@@ -187,23 +187,23 @@ def test_a_title_reads_plainly(markdown: str, expected: str) -> None:
 
 
 LONG = {
-    "backticks": "`a ``b ```c " * 60_000,
+    "backticks": "`a ``b ```c " * 20_000,
     "runs of backticks": "".join("`" * length + " " for length in range(1, 1000)),
-    "comments": "x <!-- " * 100_000,
-    "scripts": "x <script> " * 80_000,
-    "images": "![" * 200_000,
-    "image titles": '![a](b "' * 80_000,
-    "tags": "<a " * 200_000,
-    "hidden": "x <p hidden>" * 50_000,
-    "spaces": " " * 500_000 + "#" + " " * 500_000,
+    "comments": "x <!-- " * 33_000,
+    "scripts": "x <script> " * 26_000,
+    "images": "![" * 66_000,
+    "image titles": '![a](b "' * 26_000,
+    "tags": "<a " * 66_000,
+    "hidden": "x <p hidden>" * 16_000,
+    "spaces": " " * 166_000 + "#" + " " * 166_000,
     "hashes": ("#" + " " * 1000) * 500,
-    "fences": "```\n" * 100_000,
-    "emphasis": "# " + "*a" * 100_000,
-    "imports": "import a " * 80_000,
-    "setext": "a\n\n" * 100_000,
-    "quotes": "> " * 200_000,
-    "brackets": "# " + "[a](" * 50_000,
-    "newlines": "\n" * 500_000,
+    "fences": "```\n" * 33_000,
+    "emphasis": "# " + "*a" * 33_000,
+    "imports": "import a " * 26_000,
+    "setext": "a\n\n" * 33_000,
+    "quotes": "> " * 66_000,
+    "brackets": "# " + "[a](" * 16_000,
+    "newlines": "\n" * 166_000,
 }
 
 
@@ -212,7 +212,7 @@ def test_no_text_makes_it_slow(name: str) -> None:
     start = time.perf_counter()
     for operation in (tidy, lambda text: below(text, 2), lambda text: read(text + "\n\nend").text):
         operation(LONG[name])
-    assert time.perf_counter() - start < 6
+    assert time.perf_counter() - start < 4
 
 
 MARKS = st.sampled_from(

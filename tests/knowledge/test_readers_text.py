@@ -62,7 +62,7 @@ def test_windows_text() -> None:
 
 @pytest.mark.parametrize("written", ["", " \n\t\n", "---\nid: a\n---\n", "\u200b\u200b", "...\n---\n"])
 def test_no_text(written: str) -> None:
-    with pytest.raises(ReaderError, match="^it has no text$"):
+    with pytest.raises(ReaderError, match=r"^it has no text$"):
         read(written)
 
 
