@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-REAL_HOME = Path.home()
+# Kept in the environment, because the workers of a parallel run inherit the other home.
+REAL_HOME = Path(os.environ.setdefault("TESTS_REAL_HOME", str(Path.home())))
 LOOPBACK = ("127.", "localhost", "::1", "0.0.0.0")
 
 # Before anything is imported or any fixture is made: no setting, key or proxy of the machine reaches a test, nor a person's

@@ -66,6 +66,9 @@ _LEANING = re.compile(
     re.IGNORECASE,
 )
 """How a sentence begins that says nothing without the one before it."""
+_YES_OR_NO = re.compile(
+    r"\W*(?:yes|no|ja|nein|nee|sí|oui|non|sim|não|sì|はい|いいえ|是的?|不是?|可以|네|아니요)\W*", re.IGNORECASE
+)
 _ENDS = re.compile(r"[.!?:;…。！？：；][\"'”’」』）)\]]{0,3}$")  # noqa: RUF001
 _POINTS_ELSEWHERE = re.compile(
     r"(?:this|the) (?:article|page|section|document)\b|"
@@ -199,7 +202,7 @@ def _choose(candidates: Sequence[_Candidate], worth: Sequence[float], before: Se
 
 
 def _candidates(hits: Sequence[Hit]) -> list[_Candidate]:
-    best = hits[0].score
+    best = max((hit.score for hit in hits), default=0.0)
     candidates = []
     seen: set[str] = set()
     for number, hit in enumerate(hits):
@@ -324,7 +327,7 @@ def _sentences(paragraph: str) -> list[str]:
     merged: list[str] = []
     for sentence in filter(None, sentences):
         # "It is charged ..." says nothing without the sentence before it, and "Yes." nothing without the one behind.
-        if merged and (_LEANING.match(sentence) or length(merged[-1]) < 3):
+        if merged and (_LEANING.match(sentence) or _YES_OR_NO.fullmatch(merged[-1])):
             merged[-1] += ("" if merged[-1].endswith(("。", "！", "？")) else " ") + sentence  # noqa: RUF001
         else:
             merged.append(sentence)
