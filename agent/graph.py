@@ -111,8 +111,9 @@ class SupportAgent:
             self._graph = _graph()
         start: State = {"conversation": conversation, "usage": Usage(), "notes": ()}
         stream = self._graph.astream(start, context=self._context, stream_mode="custom")
-        async for event in stream:
-            yield cast("ReplyEvent", event)
+        async with aclosing(cast("AsyncGenerator[ReplyEvent]", stream)) as events:
+            async for event in events:
+                yield event
 
 
 def _graph() -> CompiledStateGraph[State, Context, State, State]:
@@ -203,28 +204,31 @@ async def _retrieve(state: State, runtime: Runtime[Context]) -> State:
     context = runtime.context
     _emit(Status("Looking in the help articles ..."))
     found = await _search(state, context)
-    if not context.model.generative:
-        return {**state, "found": found}
-    if (
-        not policy.good_enough(state["question"], found, generative=True)
-        and found.foreign
-        and state["standalone"] == state["question"]
-    ):
+    if context.model.generative and not _enough(state, found) and found.foreign and not _is_rewritten(state):
         state = await _rewrite(state, context)
         found = await _search(state, context)
     state = {**state, "found": found, "notes": (*state["notes"], *([found.note] if found.note else []))}
-    if not policy.good_enough(state["question"], found, generative=True):
+    # `quotes` judges for itself: it may still ask back.
+    if context.model.generative and not _enough(state, found):
         return {**state, "result": _handoff(state, context, "unsure", wording.UNSURE)}
     return state
+
+
+def _enough(state: State, found: SearchResult) -> bool:
+    return policy.good_enough(state["question"], found, generative=True)
+
+
+def _is_rewritten(state: State) -> bool:
+    return state["standalone"] != state["question"]
 
 
 async def _search(state: State, context: Context) -> SearchResult:
     """Search for the question that stands alone; what was said instead or before counts a little, too."""
     asked = state["standalone"]
     before = [message.text for message in state["history"] if message.role == "customer"]
-    leaning = state["question"] if asked != state["question"] else (before[-1] if before else "")
+    leaning = state["question"] if _is_rewritten(state) else (before[-1] if before else "")
     # What the model has put in full stands alone; what nobody has, and points back, does not.
-    leans = bool(leaning) and asked == state["question"] and policy.leans_on_conversation(asked)
+    leans = bool(leaning) and not _is_rewritten(state) and policy.leans_on_conversation(asked)
     query = Query(asked, LOOK_UP, leaning, leans, state["conversation"].audiences)
     found = await context.knowledge.search(query)
     parts = [] if leans else policy.parts_of(asked)
@@ -233,9 +237,8 @@ async def _search(state: State, context: Context) -> SearchResult:
         others = [
             await context.knowledge.search(replace(query, text=part, context=asked, limit=EACH_PART)) for part in parts
         ]
-        hits = {
-            hit.passage.id: hit for hits in (*(one.hits for one in others), found.hits[: LOOK_UP - 2]) for hit in hits
-        }
+        ranked = [hit for one in others for hit in one.hits] + list(found.hits)
+        hits = {hit.passage.id: hit for hit in ranked}
         confidence = max(one.confidence for one in (found, *others))
         found = replace(found, hits=tuple(hits.values()), confidence=confidence)
     return replace(found, hits=fitting(found.hits))

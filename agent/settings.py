@@ -88,6 +88,14 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting("company", str, "", "The name of the company or product that customers are helped with.", "Larkstay"),
     Setting(
+        "language",
+        str,
+        "english",
+        "The language of the documents, by its English name: words are compared by their stems, and a model puts questions "
+        "in other languages into it before they are looked up.",
+        "german",
+    ),
+    Setting(
         "handoff_message",
         str,
         "I've passed this to our team; a person will get back to you here.",

@@ -88,7 +88,8 @@ def build_embedder(settings: Settings) -> Embedder | None:
 
 def build_knowledge(settings: Settings, data: Path | None = None) -> KnowledgeBase:
     """The knowledge base in `data`, by default the data directory of the settings."""
-    return KnowledgeBase(data or data_directory(settings), build_embedder(settings))
+    directory = data or data_directory(settings)
+    return KnowledgeBase(directory, build_embedder(settings), language=settings["language"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Desk:
         """Build everything; nothing is read or connected before it is used."""
         knowledge = build_knowledge(settings, data)
         model = build_model(settings, knowledge)
-        persona = Persona(settings["company"], settings["handoff_message"])
+        persona = Persona(settings["company"], settings["handoff_message"], settings["language"].capitalize())
         agent = SupportAgent(model, knowledge, persona, max_tokens=settings["max_answer_tokens"])
         return cls(settings, knowledge, model, agent)
 

@@ -59,11 +59,20 @@ class _Opened:
 class KnowledgeBase:
     """Documents in `data`, searched by vectors from `embedder` and by keywords; by keywords alone when it is `None`.
 
-    Opening costs nothing until first used. Close it with `close()`.
+    `language` is that of the documents, by its English name: words are compared by their stems. Opening costs nothing
+    until first used. Close it with `close()`.
     """
 
-    def __init__(self, data: Path, embedder: Embedder | None, *, readers: Mapping[str, Reader] | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        embedder: Embedder | None,
+        *,
+        language: str = "english",
+        readers: Mapping[str, Reader] | None = None,
+    ) -> None:
         self._data = data
+        self._language = language.strip().lower()
         self._embedder = embedder
         self._readers = readers
         self._engine: Engine | None = None
@@ -127,7 +136,7 @@ class KnowledgeBase:
         base = generation(self._data, edition.generation) if embedder and whole else None
         keys = [entry.vector_key for entry in entries]
         vectors = await asyncio.to_thread(library.vectors, embedder, keys) if embedder else None
-        await asyncio.to_thread(Index.build, folder, entries, vectors, base)
+        await asyncio.to_thread(Index.build, folder, entries, self._language, vectors, base)
         await asyncio.to_thread(library.publish, changes, generation=folder.name, embedder=embedder)
         if plan.adopted:
             await asyncio.to_thread(library.adopt, plan.adopted, changes.folder)
@@ -186,6 +195,7 @@ class KnowledgeBase:
             weights=ranked.weights,
             note=note,
             foreign=ranked.foreign,
+            language=self._language,
         )
 
     async def best_documents(self, query: Query) -> tuple[list[str], str]:
@@ -211,7 +221,7 @@ class KnowledgeBase:
                 return _Opened(edition, Index.open(generation(self._data, edition.generation)))
         except KnowledgeError as error:
             note = f"{KEYWORDS_ONLY}: {error.message} {RESYNC}"
-        return _Opened(edition, Index.in_memory(_entries(library.records())), note)
+        return _Opened(edition, Index.in_memory(_entries(library.records()), self._language), note)
 
     async def _query_vector(self, opened: _Opened, query: Query) -> tuple[Vectors | None, str]:
         """The question's vector, or `None` and the reason, a sentence for staff."""
@@ -268,7 +278,7 @@ class KnowledgeBase:
         opened = await self._current_index(library)
         entries = _entries(await asyncio.to_thread(library.records))
         try:
-            await asyncio.to_thread(opened.index.check, entries)
+            await asyncio.to_thread(opened.index.check, entries, self._language)
         except IndexFailure as error:
             return Health(documents, passages, "keyword", f"{error.message} {RESYNC}")
         found = await self.search(Query("hello", limit=1))
@@ -296,7 +306,7 @@ class KnowledgeBase:
         try:
             index = Index.open(generation(self._data, edition.generation))
             try:
-                index.check(entries)
+                index.check(entries, self._language)
             finally:
                 index.close()
         except KnowledgeError:

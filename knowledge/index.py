@@ -92,9 +92,9 @@ class Index:
             self._close()
 
     @classmethod
-    def in_memory(cls, entries: Sequence[IndexEntry]) -> Index:
+    def in_memory(cls, entries: Sequence[IndexEntry], language: str) -> Index:
         """Keywords only, made on the spot: what search falls back to when an index is lost."""
-        keywords = KeywordIndex.build([entry.id for entry in entries], [entry.text for entry in entries])
+        keywords = _keywords_of(entries, language)
         return cls(keywords, [entry.audience for entry in entries], {}, None)
 
     @classmethod
@@ -115,14 +115,19 @@ class Index:
 
     @classmethod
     def build(
-        cls, folder: Path, entries: Sequence[IndexEntry], vectors: Mapping[str, Vectors] | None, base: Path | None
+        cls,
+        folder: Path,
+        entries: Sequence[IndexEntry],
+        language: str,
+        vectors: Mapping[str, Vectors] | None,
+        base: Path | None,
     ) -> None:
-        """Build an index of `entries` in `folder`, with `vectors` by key unless `None`.
+        """Build an index of `entries` in `folder`, with `vectors` by key unless `None`; keywords as `language` has them.
 
         `base`, an index with vectors of the same embedder, saves work. Raises `IndexFailure` when the result does not
         answer its probe queries.
         """
-        keywords = KeywordIndex.build([entry.id for entry in entries], [entry.text for entry in entries])
+        keywords = _keywords_of(entries, language)
         keywords.save(folder / "keywords")
         collections: dict[str, str] = {}
         if vectors is not None and entries:
@@ -139,16 +144,16 @@ class Index:
             os.fsync(file.fileno())
         index = cls.open(folder)
         try:
-            index.check(entries, vectors)
+            index.check(entries, language, vectors)
         finally:
             index.close()
 
-    def check(self, entries: Sequence[IndexEntry], vectors: Mapping[str, Vectors] | None = None) -> None:
+    def check(self, entries: Sequence[IndexEntry], language: str, vectors: Mapping[str, Vectors] | None = None) -> None:
         """Ask for some passages by their own vectors. Raises `IndexFailure` unless the index holds `entries` and finds them.
 
         Chroma's `count()` is no help: it tells the right number of rows that no query can reach any more.
         """
-        if [entry.id for entry in entries] != list(self._keywords.ids):
+        if [entry.id for entry in entries] != list(self._keywords.ids) or language != self._keywords.language:
             raise IndexFailure("The index does not hold the passages of the library.")
         if not self._collections:
             return
@@ -210,6 +215,11 @@ class Index:
                     for passage, embedding in zip(kept["ids"], kept["embeddings"], strict=True):
                         cosines[self._rows[passage]] = float(embedding @ vector)
         return cosines
+
+
+def _keywords_of(entries: Sequence[IndexEntry], language: str) -> KeywordIndex:
+    ids, texts = [entry.id for entry in entries], [entry.text for entry in entries]
+    return KeywordIndex.build(ids, texts, language=language)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

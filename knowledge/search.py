@@ -62,7 +62,7 @@ class SearchResult:
     `confidence` is between 0 and 1 and comparable between searches of the same `mode`; docs/decisions/threshold.md says
     how it was fitted. `weights` tells how much each word of the question says in this knowledge base. `note` is a sentence
     for staff when search is not whole (no vectors), else empty. `foreign`: the question's words are hardly any of those in
-    the documents, as when it is in another language.
+    the documents, as when it is in another language. `language` is that of the documents.
     """
 
     mode: Mode
@@ -71,3 +71,4 @@ class SearchResult:
     weights: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
     foreign: bool = False
+    language: str = "english"

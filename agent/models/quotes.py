@@ -67,7 +67,9 @@ _LEANING = re.compile(
 )
 """How a sentence begins that says nothing without the one before it."""
 _YES_OR_NO = re.compile(
-    r"\W*(?:yes|no|ja|nein|nee|sí|oui|non|sim|não|sì|はい|いいえ|是的?|不是?|可以|네|아니요)\W*", re.IGNORECASE
+    r"\W*(?:yes|no|ja|nein|nee|sí|oui|non|sim|não|sì|はい|いいえ|是的?|不是?|可以|네|아니요)"
+    r"[.,!;:。，、！]\s*",  # noqa: RUF001
+    re.IGNORECASE,
 )
 _ENDS = re.compile(r"[.!?:;…。！？：；][\"'”’」』）)\]]{0,3}$")  # noqa: RUF001
 _POINTS_ELSEWHERE = re.compile(
@@ -88,13 +90,14 @@ class Unit:
     """Something that can be quoted alone: a sentence, a whole list of steps, a list item, a row of a table.
 
     `start` is what it needs in front of it to be understood (the line that introduces a list, a table's header). Units of one
-    `block` (a paragraph, list or table of the passage) can share it.
+    `block` (a paragraph, list or table of the passage) can share it. `asked` is the heading that it says yes or no to.
     """
 
     text: str
     start: str = ""
     block: int = 0
     kind: Literal["sentence", "item", "row", "whole"] = "whole"
+    asked: str = ""
 
     @property
     def whole(self) -> str:
@@ -149,12 +152,12 @@ class Quotes:
 
     async def _quote(self, question: str, found: SearchResult) -> str:
         """The best units for each part of the question, grouped by passage, each group followed by its `[n]`."""
-        candidates = _candidates(found.hits)
+        candidates = _candidates(found.hits, found.language)
         scores = [hit.score for hit in found.hits]
         texts = [candidate.unit.whole for candidate in candidates]
         chosen: list[_Candidate] = []
         for part in parts_of(question):
-            words = set(terms(part))
+            words = set(terms(part, found.language))
             weights = {term: weight * (1 if term in words else REST) for term, weight in found.weights.items()}
             cosines = await self._similarity(part, texts) if self._similarity is not None else None
             worth = _worth(candidates, weights, scores, cosines)
@@ -201,19 +204,20 @@ def _choose(candidates: Sequence[_Candidate], worth: Sequence[float], before: Se
     return chosen
 
 
-def _candidates(hits: Sequence[Hit]) -> list[_Candidate]:
+def _candidates(hits: Sequence[Hit], language: str) -> list[_Candidate]:
     best = max((hit.score for hit in hits), default=0.0)
     candidates = []
     seen: set[str] = set()
     for number, hit in enumerate(hits):
         if hit.score < CLOSE * best:
             continue
-        heading = frozenset(terms(" ".join((hit.passage.title, *hit.passage.heading))))
-        for place, unit in enumerate(units(hit.passage.text)):
+        path = (hit.passage.title, *hit.passage.heading)
+        heading = frozenset(terms(" ".join(path), language))
+        for place, unit in enumerate(units(hit.passage.text, path[-1])):
             if unit.whole in seen or not _is_answer(unit):
                 continue
             seen.add(unit.whole)
-            own = frozenset(terms(unit.whole))
+            own = frozenset(terms(unit.whole, language))
             candidates.append(_Candidate(unit, number, place, own, heading, length(unit.whole)))
     return candidates
 
@@ -241,9 +245,9 @@ def _joined(chosen: Sequence[_Candidate], mark: str) -> str:
     for candidate in chosen:
         unit = candidate.unit
         if before is None or before.unit.block != unit.block:
-            text += (
-                ("\n\n" if text else "") + unit.start + (_without_bullet(unit) if alone[unit.block] == 1 else unit.text)
-            )
+            asked = f"**{unit.asked}** " if unit.asked else ""
+            shown = _without_bullet(unit) if alone[unit.block] == 1 else unit.text
+            text += ("\n\n" if text else "") + asked + unit.start + shown
         elif unit.kind == "sentence":
             text += (" " if candidate.place == before.place + 1 else "\n\n") + unit.text
         else:
@@ -267,8 +271,9 @@ def _without_bullet(unit: Unit) -> str:
     return unit.text[2:].lstrip() if unit.kind == "item" and not unit.start and "\n" not in unit.text else unit.text
 
 
-def units(text: str) -> list[Unit]:
+def units(text: str, heading: str = "") -> list[Unit]:
     """Cut a passage into what can be quoted alone. Headings, rules and raw HTML are not quoted."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     tokens = _parser().parse(text)
     lines = text.split("\n")
     found: list[Unit] = []
@@ -279,11 +284,15 @@ def units(text: str) -> list[Unit]:
         source = "\n".join(lines[token.map[0] : token.map[1]]).strip("\n")
         start = f"{lead}\n\n" if lead else ""
         lead = ""
-        if token.type == "paragraph_open":
+        if token.type == "heading_open":
+            heading = source.strip("# \n").partition("\n")[0]
+        elif token.type == "paragraph_open":
             sentences = [] if _is_heading(source) and number + 3 < len(tokens) else _sentences(source)
             if sentences and _introduces(sentences[-1]):
                 lead = sentences.pop()
-            found += (Unit(one, start if not n else "", number, "sentence") for n, one in enumerate(sentences))
+            for one in sentences:
+                found.append(_sentence(one, start, number, heading))
+                start = ""
         elif token.type == "table_open":
             found += _rows(source, start, number)
         elif token.type == "bullet_list_open":
@@ -297,7 +306,20 @@ def units(text: str) -> list[Unit]:
 def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    return MarkdownIt("commonmark").enable("table")
+    parser = MarkdownIt("commonmark").enable("table")
+    # What stands inside a line is quoted as it is written.
+    parser.core.ruler.enableOnly(["normalize", "block"])
+    return parser
+
+
+def _sentence(text: str, start: str, block: int, heading: str) -> Unit:
+    """A sentence as a unit. "Yes." is an answer to its heading only: it takes that along, or is left out."""
+    said = _YES_OR_NO.match(text)
+    if said is None or start:
+        return Unit(text, start, block, "sentence")
+    if heading.endswith(("?", "？")):  # noqa: RUF001
+        return Unit(text, "", block, "sentence", " ".join(heading.replace("*", "").split()))
+    return Unit(text[said.end() :] if said[0].rstrip().endswith((".", "。")) else text, "", block, "sentence")
 
 
 def _introduces(sentence: str) -> bool:
@@ -339,7 +361,8 @@ def _items(tokens: Sequence[Token], opening: int, lines: Sequence[str], source: 
     if start and length(source) <= SHORT_LIST:
         return [Unit(source, start, opening)]
     found: list[Unit] = []
-    for token in tokens[opening + 1 :]:
+    for number in range(opening + 1, len(tokens)):
+        token = tokens[number]
         if token.level == 0:
             break
         if token.type == "list_item_open" and token.level == 1 and token.map is not None:

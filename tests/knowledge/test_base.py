@@ -436,3 +436,17 @@ async def test_a_data_directory_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
     with pytest.raises(StoreError, match="cannot be used"):
         await KnowledgeBase(tmp_path / "data", None).search(Query("dogs"))
+
+
+async def test_documents_in_another_language_are_stemmed_in_it(folder: Path, tmp_path: Path) -> None:
+    write(folder, kuendigung="# Kündigung\n\nBuchungen können bis zum Vortag storniert werden.\n")
+    english = KnowledgeBase(tmp_path / "data", None)
+    await english.sync(folder)
+    assert (await english.search(Query("Buchung"))).language == "english"
+    await english.close()
+    german = KnowledgeBase(tmp_path / "data", None, language="German")
+    assert counts(await german.sync(folder)) == (0, 0, 0, 5), "the index alone is made anew"
+    result = await german.search(Query("Wie storniere ich meine Buchung?"))
+    assert result.hits[0].passage.document == "kuendigung"
+    assert {"buchung", "storni"} & set(result.hits[0].why.matched)
+    await german.close()

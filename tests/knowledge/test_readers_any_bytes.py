@@ -94,7 +94,7 @@ def check(suffix: str, content: bytes) -> None:
 
 @pytest.mark.parametrize("suffix", sorted(READERS))
 def test_random_bytes(suffix: str) -> None:
-    @settings(deadline=None, max_examples=40)
+    @settings(deadline=None, max_examples=25)
     @given(st.binary(max_size=300))
     def run(content: bytes) -> None:
         check(suffix, content)
@@ -104,7 +104,7 @@ def test_random_bytes(suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", [".md", ".html", ".txt", ".csv", ".json", ".jsonl"])
 def test_random_text(suffix: str) -> None:
-    @settings(deadline=None, max_examples=100)
+    @settings(deadline=None, max_examples=60)
     @given(st.text(max_size=200), st.sampled_from(["utf-8", "utf-16", "utf-32"]))
     def run(content: str, encoding: str) -> None:
         check(suffix, content.encode(encoding))
@@ -117,7 +117,7 @@ def test_random_text(suffix: str) -> None:
 def test_mutated_files(kind: str, suffix: str) -> None:
     """Valid files of every kind under every name, with pieces cut out of them and put into them."""
 
-    @settings(deadline=None, max_examples=30)
+    @settings(deadline=None, max_examples=20)
     @given(
         st.lists(
             st.tuples(st.floats(0, 1), st.integers(0, 30), st.sampled_from(PIECES) | st.binary(max_size=4)), max_size=6

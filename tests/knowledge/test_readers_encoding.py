@@ -140,7 +140,7 @@ def test_piled_up_marks_are_cut_down_quickly() -> None:
     assert len(cleaned) < 40
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.text(st.characters(exclude_categories=())))
 def test_cleaning_is_complete_and_changes_nothing_more(text: str) -> None:
     cleaned = clean(text)
@@ -153,7 +153,7 @@ def test_cleaning_is_complete_and_changes_nothing_more(text: str) -> None:
     }
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.binary() | st.binary(max_size=8).map(lambda tail: b"\xff\xfe" + tail))
 def test_any_bytes_are_text_or_refused(content: bytes) -> None:
     with contextlib.suppress(ReaderError):

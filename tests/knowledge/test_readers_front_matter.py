@@ -223,13 +223,13 @@ def test_bombs_are_refused_quickly(block: str, problem: str) -> None:
 @pytest.mark.parametrize("sign", list("[]{}?:-,\"'!&*|>%@`#a \t"))
 def test_no_sign_makes_it_slow(sign: str) -> None:
     start = time.perf_counter()
-    for block in (f"id: {sign * 60_000}", f"title: a\n{(sign + chr(10)) * 30_000}", f"id: {(sign + ' ') * 30_000}"):
+    for block in (f"id: {sign * 20_000}", f"title: a\n{(sign + chr(10)) * 10_000}", f"id: {(sign + ' ') * 10_000}"):
         with contextlib.suppress(ReaderError):
             fields(block)
     assert time.perf_counter() - start < 5
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=120)
 @given(st.text(st.sampled_from("idtle:audience -#'\"[]{},&*!|>%@\n\t\\u0é0~?<. "), max_size=200))
 def test_anything_between_dashes_is_read_or_refused(block: str) -> None:
     with contextlib.suppress(ReaderError):

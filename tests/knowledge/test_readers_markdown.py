@@ -243,7 +243,7 @@ MARKS = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=120)
 @given(st.lists(MARKS, max_size=40).map("".join))
 def test_tidying_is_final_and_below_keeps_the_words(text: str) -> None:
     tidied = tidy(text)
