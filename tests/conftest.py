@@ -56,3 +56,9 @@ def minilm_folder() -> Path:
     if not (folder / "model.onnx").is_file():
         pytest.skip("the local embedding model is not on this machine")
     return folder
+
+
+@pytest.fixture
+def sample() -> Path:
+    """The sample knowledge base."""
+    return Path(__file__).resolve().parents[1] / "examples" / "larkstay"

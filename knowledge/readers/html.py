@@ -31,7 +31,7 @@ def read(file: SourceFile) -> list[Document]:
     base = page.css_first("base[href]")
     base_url = (base.attributes.get("href") or "") if base else fields.url or ""
     text = _markdown(page, base_url)
-    title = fields.title or _title(page, _first_heading(text, page)) or file.default_title
+    title = fields.title or _title(page, text) or file.default_title
     return [fields.document(file, _without_heading(text, title), title)]
 
 
@@ -109,21 +109,33 @@ def _dates(page: LexborHTMLParser) -> list[str]:
     return [node.attributes.get(attribute) or "" for selector, attribute in found for node in page.css(selector)]
 
 
-def _first_heading(text: str, page: LexborHTMLParser) -> str | None:
-    """The first heading of level 1: of the content, else of the page."""
+def _title(page: LexborHTMLParser, text: str) -> str | None:
+    """`og:title`, else the first heading of the content, else `<title>`, else the first heading of the page.
+
+    A heading that begins one of the other two confirms that the rest is the site's name, and so does a heading outside
+    of the content that ends it.
+    """
     from knowledge.readers.markdown_text import without_title
 
-    return without_title(text, None)[1] or next((h1 for node in page.css("h1") if (h1 := one_line(node.text()))), None)
-
-
-def _title(page: LexborHTMLParser, heading: str | None) -> str | None:
-    """`og:title`, else the heading, else `<title>`; without the site's name when the heading confirms the rest."""
     graph = page.css_first("meta[property='og:title'], meta[name='og:title']")
     named = one_line((graph.attributes.get("content") or "") if graph else "")
-    if heading and named.startswith(heading) and _SEPARATOR.match(named, len(heading)):
-        return heading
+    _, heading = without_title(text, None)
+    if heading:
+        return heading if not named or _is_begun_by(named, heading) else named
     title = page.css_first("title")
-    return named or heading or (one_line(title.text()) if title else "") or None
+    named = named or (one_line(title.text()) if title else "")
+    headings = [one_line(node.text()) for node in page.css("h1")[:_MAX_HEADINGS]]
+    for heading in filter(None, headings):
+        if not named or _is_begun_by(named, heading):
+            return heading
+        before = named[: -len(heading)]
+        if named.lower().endswith(heading.lower()) and _SEPARATOR.search(before):
+            return _SEPARATOR.split(before)[0] if before.count(" ") else named
+    return named or None
+
+
+def _is_begun_by(title: str, heading: str) -> bool:
+    return title.startswith(heading) and _SEPARATOR.match(title, len(heading)) is not None
 
 
 def _without_heading(text: str, title: str) -> str:

@@ -194,6 +194,8 @@ class _Writer:
             return True
         if tag == "button":
             return not _is_heading_button(node, attributes)
+        if tag == "a" and (attributes.get("href") or "").startswith("#"):
+            return not has_text(node.text())  # the sign beside a heading that links to it
         if self.loose:
             return False
         if tag in _SIDE or attributes.get("role") == "complementary":
@@ -222,7 +224,7 @@ class _Writer:
         if tag == "article":
             place = replace(place, inside=True)
         if place.pre:
-            return ("\n", "", place) if tag == "br" else ("", "\n" if _is_line(tag) else "", place)
+            return ("\n", "", place) if tag == "br" else ("", "\n" if _is_line(tag, node) else "", place)
         if tag == "img":
             return f" {escape(_SPACE.sub(' ', attributes.get('alt') or ''), quote=False)} ", "", place
         if tag in _TABLE and (tag == "table" or place.table):
@@ -289,8 +291,10 @@ class _Writer:
         return f"<{tag}{spans}>", f"</{tag}>", replace(below, table=False, line=True, cell=True)
 
 
-def _is_line(tag: str) -> bool:
-    return tag in _BLOCKS or tag in {"p", "li", "tr"} or tag in _HEADINGS
+def _is_line(tag: str, node: LexborNode) -> bool:
+    """Whether an element in preformatted text is a line of its own."""
+    is_block = tag in _BLOCKS or tag in {"p", "li", "tr"} or tag in _HEADINGS
+    return is_block or (tag == "code" and node.next is not None and node.next.tag == "code")
 
 
 def _is_heading_button(node: LexborNode, attributes: dict[str, str | None]) -> bool:
