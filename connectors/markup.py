@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Sequence
 
 from agent.messages import Citation
 
-_LINK = re.compile(r"\[([^\[\]\n]+)\]\((https?://[^\s()]+(?:\([^\s()]*\)[^\s()]*)?)\)")
-_STRONG = re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1")
-_CODE = re.compile(r"`([^`\n]+)`")
-_HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*$", re.MULTILINE)
+_FENCE = re.compile(r"[ \t>]*(?:[-*+] |\d{1,9}[.)] )?[ \t]*(`{3,}|~{3,})")
+_HEADING = re.compile(r" {0,3}#{1,6}(?:[ \t]+|$)")
+_INLINE = re.compile(
+    r"(?P<ticks>`{1,3})(?!`)(?P<code>[^`\n]{1,1000})(?P=ticks)(?!`)"
+    r"|\\(?P<escaped>[!-/:-@\[-`{-~])"
+    r"|!?\[(?P<words>(?:[^\[\]\n\\]|\\.|\[[^\[\]\n]{0,100}\](?!\()){0,1000}+)\]"
+    r"\([ \t]{0,3}<?(?P<target>(?:[^()\s<>]|\([^()\s<>]{0,200}\)){0,2000}+)>?(?:[ \t]{1,3}[\"'][^\"'\n]{0,300}[\"'])?[ \t]{0,3}\)"
+    r"|<(?P<auto>(?:https?|mailto|tel):[^\s<>]{1,2000})>"
+    r"|\*\*(?=\S)(?P<strong>(?:[^*\n]|\*(?!\*)){1,1000}+)(?<=\S)\*\*(?!\*)"
+    r"|(?<![\w*])\*(?=[^\s*])(?P<stressed>[^*\n]{1,1000}+)(?<=\S)\*(?![\w*])"
+    r"|(?<!\w)__(?=\S)(?P<strong2>(?:[^_\n]|_(?!_)){1,1000}+)(?<=\S)__(?!\w)"
+    r"|(?<!\w)_(?=[^\s_])(?P<stressed2>[^_\n]{1,1000}+)(?<=\S)_(?!\w)"
+    r"|(?P<entity>&(?:\#\d{1,7}|\#x[\da-f]{1,6}|[a-z][a-z\d]{1,30});)",
+    re.IGNORECASE,
+)
 
 
 def plain(markdown: str) -> str:
@@ -18,15 +30,43 @@ def plain(markdown: str) -> str:
 
     Lists, tables and code blocks stay as they are written; nothing inside a fenced code block is touched.
     """
-    parts = re.split(r"(^```.*?^```[^\n]*$)", markdown, flags=re.MULTILINE | re.DOTALL)
-    return "".join(part if part.startswith("```") else _plain(part) for part in parts)
+    lines: list[str] = []
+    fence = ""
+    for line in markdown.split("\n"):
+        found = _FENCE.match(line)
+        if fence:
+            if found and found[1].startswith(fence) and not line[found.end() :].strip():
+                fence = ""
+        elif found and not (found[1][0] == "`" and "`" in line[found.end() :]):
+            fence = found[1]
+        else:
+            heading = _HEADING.match(line)
+            line = _inline(line[heading.end() :].rstrip().rstrip("#").rstrip() if heading else line)
+        lines.append(line)
+    return "\n".join(lines)
 
 
-def _plain(text: str) -> str:
-    text = _LINK.sub(lambda match: match[2] if match[1] == match[2] else f"{match[1]} ({match[2]})", text)
-    text = _STRONG.sub(r"\2", text)
-    text = _CODE.sub(r"\1", text)
-    return _HEADING.sub(r"\1", text)
+def _inline(text: str) -> str:
+    return _INLINE.sub(_said, text)
+
+
+def _said(match: re.Match[str]) -> str:
+    """What one piece of markup reads as. Code is not read further, words are."""
+    found = match.groupdict()
+    if found["code"] is not None:
+        return match["code"].strip() or match["code"]
+    if found["escaped"] or found["auto"]:
+        return found["escaped"] or re.sub(r"^(?:mailto|tel):", "", match["auto"], flags=re.IGNORECASE)
+    if found["entity"]:
+        return html.unescape(match["entity"])
+    if found["words"] is None:
+        return _inline(found["strong"] or found["strong2"] or found["stressed"] or found["stressed2"] or "")
+    words, target = _inline(match["words"]), match["target"]
+    address = re.sub(r"^(?:mailto|tel):", "", target, flags=re.IGNORECASE)
+    # A picture is its description; an address that leads nowhere from here is not worth its room.
+    if match[0].startswith("!") or not re.match(r"(?:https?|mailto|tel):", target, re.IGNORECASE):
+        return words
+    return address if words.strip() in ("", target, address) else f"{words} ({address})"
 
 
 def source_lines(citations: Sequence[Citation]) -> list[str]:

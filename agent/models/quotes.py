@@ -79,6 +79,7 @@ _POINTS_ELSEWHERE = re.compile(
     re.IGNORECASE,
 )
 """A sentence about the article, or about what stands elsewhere in it, is no answer."""
+_FENCE = re.compile(r"^[\s>*+.)\d-]{0,20}(?:```|~~~)", re.MULTILINE)
 _CITES = re.compile(
     r"(?P<code>(?:```|~~~)[\s\S]*?(?:```|~~~|\Z)|`[^`\n]*`)|(?<!\\)\[(?=[ ^]{0,3}\d[\d ,;&–-]{0,30}\])"  # noqa: RUF001
 )
@@ -189,7 +190,8 @@ def _worth(
 
 def _choose(candidates: Sequence[_Candidate], worth: Sequence[float], before: Sequence[_Candidate]) -> list[_Candidate]:
     """The best units, as long as each is nearly as good as the best and there is room beside those of `before`."""
-    order = sorted(range(len(candidates)), key=lambda number: -worth[number])
+    fresh = [number for number, candidate in enumerate(candidates) if candidate not in before]
+    order = sorted(fresh, key=lambda number: -worth[number])
     chosen: list[_Candidate] = []
     words = sum(one.words for one in before)
     for number in order:
@@ -197,7 +199,7 @@ def _choose(candidates: Sequence[_Candidate], worth: Sequence[float], before: Se
         best = worth[order[0]]
         if len(chosen) == MOST_UNITS or worth[number] < max(WORTH_AT_ALL, WORTH_MORE * best):
             break
-        if candidate in before or (words and words + candidate.words > MOST_WORDS):
+        if words and words + candidate.words > MOST_WORDS:
             continue
         chosen.append(candidate)
         words += candidate.words
@@ -224,7 +226,12 @@ def _candidates(hits: Sequence[Hit], language: str) -> list[_Candidate]:
 
 def _is_answer(unit: Unit) -> bool:
     """Whether it can be quoted as an answer: a question that the document asks is none."""
-    if length(unit.whole) > LONGEST_UNIT or re.search(r"【\s{0,2}\d", unit.whole):
+    # A code block without an end would swallow the citation, and 【1】 cannot be told from one.
+    if (
+        len(_FENCE.findall(unit.whole)) % 2
+        or re.search(r"【\s{0,2}\d", unit.whole)
+        or length(unit.whole) > LONGEST_UNIT
+    ):
         return False
     text = unit.text.rstrip("*_ ")
     return not (text.endswith(("?", "？")) or (unit.kind == "sentence" and _POINTS_ELSEWHERE.match(text)))  # noqa: RUF001

@@ -29,14 +29,14 @@ class SourceFile:
 
     @property
     def default_id(self) -> str:
-        """The id of a document that names none: the path without the ending, `guides/Check-in.md` -> `guides/Check-in`."""
+        """The id of a document that names none: the path without its ending, `guides/Late.md` -> `guides/Late`."""
         folder, _, name = self.path.rpartition("/")
         stem = name.rsplit(".", 1)[0] if "." in name[1:] else name
         return f"{folder}/{stem}" if folder else stem
 
     @property
     def default_title(self) -> str:
-        """The title of a document that names none: the file's name made readable, `guides/late_check-in.md` -> `Late check in`.
+        """The title of a document that names none: the file's name made readable, `late_check-in.md` -> `Late check in`.
 
         `index` and `readme` say nothing, so the folder's name stands for them.
         """

@@ -17,7 +17,8 @@ _IDEOGRAPHS = ("cp932", "euc_jp", "cp949", "gb18030", "big5")
 _SAMPLE = 200_000
 
 _LETTERS = "A-Za-zÀ-ÖØ-öø-ÿŒœŠšŽžŸ"
-_WESTERN_CHARACTERS = re.compile(rf"[\x00-\x7f{_LETTERS}\xa0¡¢£¥§©ª«®°±²³´·¹º»¼½¾¿€‚„…†‡‰‹›‘’“”•–—™×÷]*")  # noqa: RUF001
+_SIGNS = "\xa0¡¢£¥§©ª«®°±²³´·¹º»¼½¾¿€‚„…†‡‰‹›‘’“”•–—™×÷"  # noqa: RUF001
+_WESTERN_CHARACTERS = re.compile(rf"[\x00-\x7f{_LETTERS}{_SIGNS}]*")
 _FOREIGN = re.compile(r"[^\W\d_a-zA-Z]{3}|[a-z][¡¢£¥§©«®°±²³¹»¼½¾¿€…•™][a-z]")
 
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _CHARSET = re.compile(rb"<(?:meta|\?xml)[^>]{0,500}?(?:charset|encoding)\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
 _CHARSETS = re.compile(r"(?:cp|windows|iso8859|koi8|mac|big5|gb|euc|shift|hz|johab|tis)[\w-]*", re.IGNORECASE)
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{1,8})*")
-_SEPARATOR = re.compile(r"\s+[|–—·•»:-]+\s")  # noqa: RUF001
+_SEPARATOR = re.compile(r" [|–—·•»:-]+ ")  # noqa: RUF001
+_SEPARATED = re.compile(rf"(.*\S){_SEPARATOR.pattern}\Z")
+_MAX_HEADINGS = 20
 
 
 def read(file: SourceFile) -> list[Document]:
@@ -79,7 +81,7 @@ def _declared_charset(content: bytes) -> str | None:
 
 
 def _fields(page: LexborHTMLParser) -> Fields:
-    """What `<meta name="frontdesk:…">` says, checked as in front matter, else what pages usually say, if it is sound."""
+    """What `<meta name="frontdesk:…">` says, checked as in front matter, else what pages usually say."""
     values = {}
     for meta in page.css("meta[name]"):
         prefix, _, key = (meta.attributes.get("name") or "").strip().lower().partition(":")
@@ -128,9 +130,9 @@ def _title(page: LexborHTMLParser, text: str) -> str | None:
     for heading in filter(None, headings):
         if not named or _is_begun_by(named, heading):
             return heading
-        before = named[: -len(heading)]
-        if named.lower().endswith(heading.lower()) and _SEPARATOR.search(before):
-            return _SEPARATOR.split(before)[0] if before.count(" ") else named
+        page_and_separator = _SEPARATED.match(named[: -len(heading)])
+        if page_and_separator and named.lower().endswith(heading.lower()):
+            return page_and_separator[1]
     return named or None
 
 

@@ -1,4 +1,4 @@
-"""The main content of an HTML page, written out as clean HTML: no navigation, no scripts, nothing hidden, no deep nesting.
+"""The main content of an HTML page, written out as clean HTML: no navigation, nothing hidden, no deep nesting.
 
 The page is walked once, without recursion. Only what Markdown can say is written; every other element leaves a space,
 or a break where it is a block.
@@ -32,15 +32,15 @@ def _names(names: str) -> frozenset[str]:
 
 _NOT_TEXT = _names(
     "script style noscript template iframe svg math canvas audio video object embed map nav input select textarea "
-    "datalist progress meter option optgroup dialog menu head title link meta base source track param area col colgroup "
-    "frame frameset noframes noembed xmp plaintext applet"
+    "datalist progress meter option optgroup dialog menu head title link meta base source track param area col "
+    "colgroup frame frameset noframes noembed xmp plaintext applet"
 )
 _ROLES = _names("navigation banner contentinfo search dialog alertdialog menu menubar tablist toolbar")
 _LABELS = frozenset({"breadcrumb", "breadcrumbs"})
 _CLASSES = _names(
     "breadcrumb breadcrumbs cookie-banner cookie-consent cookie-notice cookie-bar cookiebanner gdpr-banner "
     "skip-link skip-nav skip-to-content site-header site-footer site-nav navbar share-buttons social-share "
-    "sharing-buttons social-links pagination headerlink linenos lineno gutter"
+    "sharing-buttons social-links pagination headerlink linenos lineno"
 )
 _IDS = _names("onetrust-consent-sdk cookie-banner cookie-consent CybotCookiebotDialog breadcrumb breadcrumbs")
 _SIDE = frozenset({"header", "footer", "aside"})
@@ -194,8 +194,8 @@ class _Writer:
             return True
         if tag == "button":
             return not _is_heading_button(node, attributes)
-        if tag == "a" and (attributes.get("href") or "").startswith("#"):
-            return not has_text(node.text())  # the sign beside a heading that links to it
+        if tag == "a" and (attributes.get("href") or "").startswith("#") and not re.search(r"\w", node.text()):
+            return True  # the sign beside a heading that links to it
         if self.loose:
             return False
         if tag in _SIDE or attributes.get("role") == "complementary":

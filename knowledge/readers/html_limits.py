@@ -18,13 +18,13 @@ MAX_STEPS = 400_000_000
 MAX_REOPENED = 300_000
 """Elements that the parser may have to add of its own accord."""
 
+_ATTRIBUTE = re.compile(r"[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:\"[^\"]*+\"?|'[^']*+'?|[^\s>\"'][^\s>]*+)?)?")
 _TAG = re.compile(
     r"<!--(?:-?>|.*?(?:--!?>|\Z))"
     r"|<(?P<end>/?)(?P<name>[a-zA-Z][^\s/>]*+)"
-    r"(?P<attributes>(?:[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:\"[^\"]*+\"?|'[^']*+'?|[^\s>\"'][^\s>]*+)?)?)*+)(?P<slash>[\s/]*+)>?",
+    rf"(?P<attributes>(?:{_ATTRIBUTE.pattern})*+)(?P<slash>[\s/]*+)>?",
     re.DOTALL,
 )
-_ATTRIBUTE = re.compile(r"[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:\"[^\"]*+\"?|'[^']*+'?|[^\s>\"'][^\s>]*+)?)?")
 
 
 def _names(names: str) -> frozenset[str]:
@@ -39,8 +39,8 @@ _NEVER_NESTED = _names(
 )
 _DRAWINGS = frozenset({"svg", "math"})
 _LEAVES_DRAWING = _names(
-    "b big blockquote body br center code dd div dl dt em embed font h1 h2 h3 h4 h5 h6 head hr i img li listing menu meta "
-    "nobr ol p pre ruby s small span strike strong sub sup table tt u ul var "
+    "b big blockquote body br center code dd div dl dt em embed font h1 h2 h3 h4 h5 h6 head hr i img li listing menu "
+    "meta nobr ol p pre ruby s small span strike strong sub sup table tt u ul var "
     "foreignobject desc title mi mo mn ms mtext annotation-xml"
 )
 _USUAL = 3

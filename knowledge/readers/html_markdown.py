@@ -22,7 +22,7 @@ _MARKUP = re.compile(
     r"\\(?=[!-/:-@\[-`{-~])|[*`]|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?])|&(?=#?\w{1,31};)|\](?=\()"
     r"|^(?:#{1,6}(?=\s)|~~~|>|(?:-{2,}|={2,})(?=\s*$))"
 )
-"""What Markdown would take for a mark although it is text. `- ` and `1. ` at a start are left: lists are what is meant."""
+"""What Markdown would take for a mark although it is text; not `- ` and `1. ` at a start: lists are what is meant."""
 
 _LINE = re.compile("^(?=[^\n])", re.MULTILINE)
 

@@ -171,6 +171,8 @@ def test_an_accordion_keeps_its_questions() -> None:
         ("<h2>Two</h2><h6>Six</h6>", "## Two\n\n###### Six"),
         ("<h2><b>Bold</b>\n two<br>lines <em>em</em></h2>", "## Bold two lines *em*"),
         ("<h2></h2><p>x</p>", "x"),
+        ("<h2>Two <a class=mark href='#two'>#</a></h2><p>see<a href='#fn'>1</a></p>", "## Two\n\nsee1"),
+        ("<pre><code>a</code><code>b</code> c <code>d</code></pre>", "```\na\nb c d\n```"),
         ("<p>One\n  two<br>three</p><p>four</p>", "One two  \nthree\n\nfour"),
         ("<ul><li>a<ul><li>b</li></ul></li><li><p>c</p><p>d</p></li></ul>", "- a\n  - b\n- c\n\n  d"),
         ("<ol start=9><li>a</li><li>b<ul><li>c</li></ul></li></ol>", "9. a\n10. b\n    - c"),
@@ -299,6 +301,10 @@ def test_words_with_underscores_stay_searchable() -> None:
         ("", "<h2>Two</h2>x", "Late check in"),
         ("", "<h1><a href=/>Late</a> &amp; <b>later</b></h1>x", "Late & later"),
         ("", "<header><h1>Site</h1></header><main>x</main>", "Site"),
+        ("<title>Late - The site</title>", "<header><h1>The Site</h1></header><main><h2>a</h2>x</main>", "Late"),
+        ("<title>Late | Site</title>", "<header><h1>Late</h1></header><main>x</main>", "Late"),
+        ("<title>Late arrivals</title>", "<header><h1>Site</h1></header><main>x</main>", "Late arrivals"),
+        ("<title>Site</title>", "<header><h1>Site</h1></header><main>x</main>", "Site"),
     ],
 )
 def test_the_title(head: str, body: str, title: str) -> None:
