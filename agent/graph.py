@@ -54,8 +54,6 @@ class Persona:
 
     company: str = ""
     handoff_message: str = "I've passed this to our team; a person will get back to you here."
-    language: str = "English"
-    """The language of the documents."""
 
 
 class State(TypedDict, total=False):
@@ -183,7 +181,8 @@ def _without_looking_up(state: State, context: Context) -> Answer | Handoff | No
 
 async def _rewrite(state: State, context: Context) -> State:
     """Have the model put the question so that it can be looked up; the question stays as it is when that fails."""
-    prompt = rewrite_prompt(state["question"], state["history"], context.persona.language)
+    language = (await context.knowledge.language()).capitalize()
+    prompt = rewrite_prompt(state["question"], state["history"], language)
     text, usage, notes = "", state["usage"], list(state["notes"])
     try:
         async with aclosing(context.model.stream(prompt)) as chunks:

@@ -320,9 +320,10 @@ _JOINED = re.compile(
     re.IGNORECASE,
 )
 _CODE = re.compile(
-    r"\b(?:error|code|fehler|status)\s+(?:code\s+|number\s+)?([A-Za-z]{0,6}[-_]?\d{2,6})\b|\b([A-Z]{2,6}[-_]\d{2,6})\s+(?:error|mean)",
-    re.IGNORECASE,
+    r"(?<!booking )(?<!order )(?<!reservation )(?<!ticket )(?<!invoice )(?<!reference )(?<!number )(?<![\w-])"
+    r"([A-Z]{1,6}[-_]?\d{2,5})(?![\w-])"
 )
+"""Such as PAY-402 or D400; longer numbers, and what stands behind "booking", are a customer's own."""
 
 
 def intent_of(text: str) -> Intent:
@@ -346,16 +347,16 @@ def intent_of(text: str) -> Intent:
 
 def good_enough(question: str, found: SearchResult, *, generative: bool) -> bool:
     """Whether what was found is worth answering from."""
-    if not found.hits or names_unknown_code(question, found):
+    if not found.hits or (not generative and names_unknown_code(question, found)):
         return False
     return found.confidence >= (MODEL_THRESHOLD if generative else QUOTES_THRESHOLD)[found.mode]
 
 
 def names_unknown_code(question: str, found: SearchResult) -> bool:
-    """Whether the question is about an error code that no passage found has: another code's meaning is no answer."""
-    codes = [match[1] or match[2] for match in _CODE.finditer(question)]
+    """Whether the question is about an error code or a model that no passage found has: another's meaning is no answer."""
+    codes = [code.lower() for code in _CODE.findall(question)]
     known = {word for hit in found.hits for word in hit.why.matched}
-    return bool(codes) and not any(re.sub(r"\W", "", code).lower() in known for code in codes)
+    return bool(codes) and not any(re.sub(r"\W", "", code) in known for code in codes)
 
 
 def parts_of(question: str) -> list[str]:

@@ -90,9 +90,9 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         "language",
         str,
-        "english",
-        "The language of the documents, by its English name: words are compared by their stems, and a model puts questions "
-        "in other languages into it before they are looked up.",
+        "",
+        "The language of the documents, by its English name. Words are compared by their stems, and a model puts questions in "
+        "other languages into it before they are looked up. Unset: told from the documents.",
         "german",
     ),
     Setting(

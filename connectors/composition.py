@@ -106,7 +106,7 @@ class Desk:
         """Build everything; nothing is read or connected before it is used."""
         knowledge = build_knowledge(settings, data)
         model = build_model(settings, knowledge)
-        persona = Persona(settings["company"], settings["handoff_message"], settings["language"].capitalize())
+        persona = Persona(settings["company"], settings["handoff_message"])
         agent = SupportAgent(model, knowledge, persona, max_tokens=settings["max_answer_tokens"])
         return cls(settings, knowledge, model, agent)
 

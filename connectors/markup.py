@@ -8,15 +8,16 @@ from collections.abc import Sequence
 
 from agent.messages import Citation
 
-_FENCE = re.compile(r"[ \t>]*(?:[-*+] |\d{1,9}[.)] )?[ \t]*(`{3,}|~{3,})")
+_FENCE = re.compile(r"[ \t>]{0,40}+(?:(?:[-*+]|\d{1,9}[.)])[ \t]{1,4}+)?(`{3,}|~{3,})")
 _HEADING = re.compile(r" {0,3}#{1,6}(?:[ \t]+|$)")
 _INLINE = re.compile(
-    r"(?P<ticks>`{1,3})(?!`)(?P<code>[^`\n]{1,1000})(?P=ticks)(?!`)"
+    r"`(?!`)(?P<code>[^`\n]{1,1000})`(?!`)|``(?!`)(?P<code2>(?:[^`\n]|`(?!`)){1,1000}+)``(?!`)"
     r"|\\(?P<escaped>[!-/:-@\[-`{-~])"
     r"|!?\[(?P<words>(?:[^\[\]\n\\]|\\.|\[[^\[\]\n]{0,100}\](?!\()){0,1000}+)\]"
     r"\([ \t]{0,3}<?(?P<target>(?:[^()\s<>]|\([^()\s<>]{0,200}\)){0,2000}+)>?(?:[ \t]{1,3}[\"'][^\"'\n]{0,300}[\"'])?[ \t]{0,3}\)"
     r"|<(?P<auto>(?:https?|mailto|tel):[^\s<>]{1,2000})>"
-    r"|\*\*(?=\S)(?P<strong>(?:[^*\n]|\*(?!\*)){1,1000}+)(?<=\S)\*\*(?!\*)"
+    r"|\*{3}(?=[^\s*])(?P<both>[^*\n]{1,1000}+)(?<=\S)\*{3}(?!\*)"
+    r"|\*\*(?=[^\s*])(?P<strong>(?:[^*\n]|\*(?!\*)){1,1000}+)(?<=\S)\*\*(?!\*)"
     r"|(?<![\w*])\*(?=[^\s*])(?P<stressed>[^*\n]{1,1000}+)(?<=\S)\*(?![\w*])"
     r"|(?<!\w)__(?=\S)(?P<strong2>(?:[^_\n]|_(?!_)){1,1000}+)(?<=\S)__(?!\w)"
     r"|(?<!\w)_(?=[^\s_])(?P<stressed2>[^_\n]{1,1000}+)(?<=\S)_(?!\w)"
@@ -53,14 +54,16 @@ def _inline(text: str) -> str:
 def _said(match: re.Match[str]) -> str:
     """What one piece of markup reads as. Code is not read further, words are."""
     found = match.groupdict()
-    if found["code"] is not None:
-        return match["code"].strip() or match["code"]
+    if found["code"] or found["code2"]:
+        return (found["code"] or match["code2"]).strip()
     if found["escaped"] or found["auto"]:
         return found["escaped"] or re.sub(r"^(?:mailto|tel):", "", match["auto"], flags=re.IGNORECASE)
     if found["entity"]:
         return html.unescape(match["entity"])
     if found["words"] is None:
-        return _inline(found["strong"] or found["strong2"] or found["stressed"] or found["stressed2"] or "")
+        return _inline(
+            found["both"] or found["strong"] or found["strong2"] or found["stressed"] or found["stressed2"] or ""
+        )
     words, target = _inline(match["words"]), match["target"]
     address = re.sub(r"^(?:mailto|tel):", "", target, flags=re.IGNORECASE)
     # A picture is its description; an address that leads nowhere from here is not worth its room.

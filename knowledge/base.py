@@ -19,6 +19,7 @@ from knowledge.documents import Passage
 from knowledge.embeddings import Embedder
 from knowledge.errors import EmbedderError, IndexFailure, KnowledgeError
 from knowledge.index import Index, IndexEntry, collect_garbage, generation, new_generation
+from knowledge.languages import ENGLISH
 from knowledge.library import Changes, Edition, Library, PassageRecord, Stored, vector_key
 from knowledge.lock import writer_lock
 from knowledge.minilm import MiniLM
@@ -59,8 +60,8 @@ class _Opened:
 class KnowledgeBase:
     """Documents in `data`, searched by vectors from `embedder` and by keywords; by keywords alone when it is `None`.
 
-    `language` is that of the documents, by its English name: words are compared by their stems. Opening costs nothing
-    until first used. Close it with `close()`.
+    `language` is that of the documents, by its English name: words are compared by their stems. Empty: told from the
+    documents. Opening costs nothing until first used. Close it with `close()`.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class KnowledgeBase:
         data: Path,
         embedder: Embedder | None,
         *,
-        language: str = "english",
+        language: str = "",
         readers: Mapping[str, Reader] | None = None,
     ) -> None:
         self._data = data
@@ -179,7 +180,8 @@ class KnowledgeBase:
         opened = await self._current_index(library)
         query = replace(query, text=await asyncio.to_thread(opened.index.mended, query.text))
         vector, note = await self._query_vector(opened, query)
-        calibrated = opened.edition.embedder == MiniLM.name
+        # The confidence of vectors was fitted for the local embedder, which knows English only.
+        calibrated = opened.edition.embedder == MiniLM.name and opened.index.language == ENGLISH
         try:
             ranked = await asyncio.to_thread(opened.index.search, query, vector, calibrated=calibrated)
         except IndexFailure as error:
@@ -195,7 +197,7 @@ class KnowledgeBase:
             weights=ranked.weights,
             note=note,
             foreign=ranked.foreign,
-            language=self._language,
+            language=opened.index.language,
         )
 
     async def best_documents(self, query: Query) -> tuple[list[str], str]:
@@ -251,6 +253,11 @@ class KnowledgeBase:
         except EmbedderError:
             return None
         return [float(cosine) for cosine in vectors @ vector]
+
+    async def language(self) -> str:
+        """The language of the documents, by its English name in lower case."""
+        library = await asyncio.to_thread(self._open_library)
+        return (await self._current_index(library)).index.language
 
     # Looking ---------------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from knowledge.errors import IndexFailure, KnowledgeError
 from knowledge.keywords import KeywordIndex
+from knowledge.languages import language_of
 from knowledge.ranking import DEPTH, Legs, Ranked, best_rows, rank
 from knowledge.search import Query
 
@@ -82,6 +83,11 @@ class Index:
         return len(self._keywords)
 
     @property
+    def language(self) -> str:
+        """The language in which words are compared."""
+        return self._keywords.language
+
+    @property
     def has_vectors(self) -> bool:
         """Whether a question's vector is of use."""
         return bool(self._collections)
@@ -122,8 +128,9 @@ class Index:
         vectors: Mapping[str, Vectors] | None,
         base: Path | None,
     ) -> None:
-        """Build an index of `entries` in `folder`, with `vectors` by key unless `None`; keywords as `language` has them.
+        """Build an index of `entries` in `folder`, with `vectors` by key unless `None`.
 
+        Words are compared as `language` has them, or as the texts' own language when it is empty.
         `base`, an index with vectors of the same embedder, saves work. Raises `IndexFailure` when the result does not
         answer its probe queries.
         """
@@ -153,7 +160,7 @@ class Index:
 
         Chroma's `count()` is no help: it tells the right number of rows that no query can reach any more.
         """
-        if [entry.id for entry in entries] != list(self._keywords.ids) or language != self._keywords.language:
+        if [entry.id for entry in entries] != list(self._keywords.ids) or language not in ("", self._keywords.language):
             raise IndexFailure("The index does not hold the passages of the library.")
         if not self._collections:
             return
@@ -219,7 +226,7 @@ class Index:
 
 def _keywords_of(entries: Sequence[IndexEntry], language: str) -> KeywordIndex:
     ids, texts = [entry.id for entry in entries], [entry.text for entry in entries]
-    return KeywordIndex.build(ids, texts, language=language)
+    return KeywordIndex.build(ids, texts, language=language or language_of(texts))
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from knowledge.errors import StoreError
+from knowledge.languages import ENGLISH, common_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -235,10 +236,17 @@ class KeywordIndex:
         table = [(word, np.isin(rows, found)) for _, word, found in having]
         return [tuple(word for word, has in table if has[place]) for place in range(len(rows))]
 
-    def known_share(self, query: str) -> float:
-        """The share of a text's words, stop words too, that any passage has; 1 for a text without words."""
+    def is_foreign(self, query: str) -> bool:
+        """Whether a text is probably not in the documents' language.
+
+        Hardly any of its words, also of those that say nothing, is one of theirs. A word or two are no ground to say so,
+        unless they are in another script.
+        """
         words = terms(query, self.language)
-        return sum(word in self._words.vocab_dict for word in words) / len(words) if words else 1.0
+        known = sum(word in self._words.vocab_dict for word in words)
+        common = sum(word in _stopwords(self.language) for word in words)
+        enough = len(words) >= 3 or not query.isascii()
+        return enough and 2 * known < len(words) and 3 * common <= len(words)
 
     def best_possible(self, query: str) -> float:
         """More than any passage can reach in `words`: every word of the query in it, as often as one likes."""
@@ -329,9 +337,8 @@ def _stem(words: list[str], language: str) -> list[str]:
 @cache
 def _stopwords(language: str) -> frozenset[str]:
     """What people say around their question, stemmed: it would weigh much in articles that never say "I" or "my"."""
-    listed = getattr(_bm25s().stopwords, f"STOPWORDS_{'EN_PLUS' if language == 'english' else language.upper()}", ())
-    said = _CHAT if language == "english" else ""
-    return frozenset(_stem([*tokens(" ".join(listed)), *said.split()], language))
+    said = _CHAT if language == ENGLISH else ""
+    return frozenset(_stem([*tokens(" ".join(sorted(common_words(language)))), *said.split()], language))
 
 
 def _is_plain(word: str) -> bool:

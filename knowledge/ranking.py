@@ -23,8 +23,6 @@ DEPTH = 100
 """Passages that each leg puts forward."""
 LEANING_COVERAGE = 0.5
 """A follow-up that makes no sense alone is answered only from a passage that has this share of its own words."""
-FOREIGN = 0.5
-"""With fewer of its words known than this, stop words too, a question is likely not in the documents' language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ def rank(query: Query, keywords: KeywordIndex, legs: Legs) -> Ranked:
     import numpy as np
 
     weights = keywords.weights(query.text)
-    foreign = keywords.known_share(query.text) < FOREIGN
+    foreign = keywords.is_foreign(query.text)
     rows = best_rows(legs.words, legs.grams)
     if legs.cosines:
         rows = np.union1d(rows, np.fromiter(legs.cosines, np.intp))
@@ -119,14 +117,20 @@ def confidence(query: Query, keywords: KeywordIndex, legs: Legs, best: int) -> f
             return 0.0
         text = f"{query.context} {text}"
     weights = keywords.weights(text)
-    if legs.cosines and legs.calibrated and (query.leans or not query.context):
-        z = -8.9 + 18.5 * max(legs.cosines.values()) + 2.2 * keywords.coverage(text, best)
-    elif weights:
+    by_words = 0.0
+    if weights:
         words = legs.words if query.leans else legs.own_words
         share = max(float(words.max()) / sum(weights.values()), 0.01)
-        z = 0.4 + 3.7 * math.log(share) + 2.9 * math.log(1 + min(max(len(weights), 2), 40))
-    else:
-        return 0.0
+        by_words = _sigmoid(0.4 + 3.7 * math.log(share) + 2.9 * math.log(1 + min(max(len(weights), 2), 40)))
+    if not legs.cosines or not legs.calibrated or (query.context and not query.leans):
+        return by_words
+    coverage = keywords.coverage(text, best)
+    by_meaning = _sigmoid(-8.9 + 18.5 * max(legs.cosines.values()) + 2.2 * coverage)
+    # A passage that has every word of the question (an error code, a product) need not be near in meaning, too.
+    return max(by_meaning, by_words) if coverage > 0.99 else by_meaning
+
+
+def _sigmoid(z: float) -> float:
     return round(1 / (1 + math.exp(-z)), 4)
 
 

@@ -36,7 +36,7 @@ class SourceFile:
 
     @property
     def default_title(self) -> str:
-        """The title of a document that names none: the file's name made readable, `late_check-in.md` -> `Late check in`.
+        """The title of a document that names none: its file name made readable, `late_check-in.md` -> `Late check in`.
 
         `index` and `readme` say nothing, so the folder's name stands for them.
         """

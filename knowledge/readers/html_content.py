@@ -147,7 +147,7 @@ class _Writer:
         self.loose = loose
         self.out: list[str] = []
         self.headings = len(page.css("h1"))
-        self.vital = _ancestors(page.css("h1, main, article"))
+        self.vital = _lineage(page.css("h1, main, article"))
 
     def write(self, root: LexborNode, inside: bool) -> str:
         stack: list[tuple[LexborNode, _Place] | str] = [(root, _Place(inside=inside))]
@@ -303,11 +303,11 @@ def _is_heading_button(node: LexborNode, attributes: dict[str, str | None]) -> b
     return parent in _HEADINGS or parent in {"dt", "summary"} or "aria-expanded" in attributes
 
 
-def _ancestors(nodes: list[LexborNode]) -> set[int]:
-    """The memory addresses of what contains any of `nodes`."""
+def _lineage(nodes: list[LexborNode]) -> set[int]:
+    """The memory addresses of `nodes` and of what contains them."""
     found: set[int] = set()
     for node in nodes:
-        above = node.parent
+        above: LexborNode | None = node
         while above is not None and above.mem_id not in found:
             found.add(above.mem_id)
             above = above.parent

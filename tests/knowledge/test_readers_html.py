@@ -230,6 +230,7 @@ def test_markdown(body: str, markdown: str) -> None:
             "|  |  |\n| --- | --- |\n| [a](/x) **b** | `a\\|b` |",
         ),
         ("<table></table><p>x", "x"),
+        ("<table><tr><td>a&#31;b<td>c&#30;&#29;d</table>", "|  |  |\n| --- | --- |\n| a b | c d |"),
     ],
 )
 def test_tables(body: str, markdown: str) -> None:
