@@ -53,7 +53,7 @@ class Persona:
     """Who the agent speaks for. `handoff_message` tells customers what happens when a person takes over."""
 
     company: str = ""
-    handoff_message: str = "I've passed this to our team; a person will get back to you here."
+    handoff_message: str = "A person from our team will take it from here."
 
 
 class State(TypedDict, total=False):
@@ -270,6 +270,8 @@ async def _answer(state: State, runtime: Runtime[Context]) -> State:
         state = {**state, "usage": usage, "notes": (*notes, str(error))}
         return {**state, "result": _handoff(state, context, "failed", wording.FAILED)}
     shown += _show(gate.feed(marks.end()) + gate.end(), marks)
+    if last.finish == "length":
+        notes.append(f"The answer was cut at {context.max_tokens} tokens (max_answer_tokens).")
     written = Written(shown, marks.mark, tuple(gate.cited), last.finish == "length")
     return {
         **state,

@@ -9,7 +9,7 @@ Every pattern here meets text from strangers: repeats are bounded or possessive,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from knowledge.readers.encoding import clean
@@ -45,6 +45,20 @@ def shorten(text: str, length: int) -> str:
         cut = max(head.rfind(" "), head.rfind("\n"))
         head = head[:cut] if cut > length // 2 else head
     return head.rstrip() + " ..."
+
+
+_INSTRUCTIONS = re.compile(
+    r"\b(?:ignore|disregard|forget|override)\s+(?:\w+\s+){0,3}(?:instructions?|prompts?|rules|guidelines)\b"
+    r"|^\W{0,3}(?:system|assistant|developer)\s?:"
+    r"|\b(?:you\s+are|act\s+as)\s+(?:now\s+)?(?:an?\s+)?(?:ai|language\s+model|chat\s?bot|assistant)\b"
+    r"|\b(?:tell|instruct|convince)\s+the\s+(?:customer|user)s?\s+(?:to|that)\b|\bsystem\s+prompt\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def reads_like_instructions(text: str) -> bool:
+    """Whether a text speaks to a machine ("ignore your instructions", "SYSTEM: ...") rather than to a reader."""
+    return bool(_INSTRUCTIONS.search(text))
 
 
 def says_something(text: str) -> bool:
@@ -108,13 +122,13 @@ _DATE = re.compile(
 
 def mask(text: str) -> str:
     """Replace card and account numbers, keys, passwords, e-mail addresses and phone numbers by what they are."""
-    text = _CARD.sub(lambda match: "[card number]" if _is_card(match[0]) else match[0], text)
+    text = _CARD.sub(lambda match: _masked(match[0], _is_card, "[card number]"), text)
     text = _PRIVATE_KEY.sub("[secret key]", text)
     text = _PASSWORD.sub(_masked_password, text)
     text = _PIN.sub(r"\1[secret]", text)
     text = _KEY.sub("[secret key]", text)
     text = _EMAIL.sub("[e-mail address]", text)
-    text = _IBAN.sub(_masked_iban, text)
+    text = _IBAN.sub(lambda match: _masked(match[0], _is_iban, "[bank account]"), text)
     text = _CALL.sub(r"\1[phone number]", text)
     return _PHONE.sub(_masked_phone, text)
 
@@ -136,14 +150,13 @@ def _masked_phone(match: re.Match[str]) -> str:
     return "[phone number]"
 
 
-def _masked_iban(match: re.Match[str]) -> str:
-    found = match[0]
+def _masked(found: str, is_number: Callable[[str], bool], name: str) -> str:
     end = len(found)
     while end > 0:
-        if _is_iban(found[:end]):
-            return "[bank account]" + found[end:]
-        # The next word may look like one more group of it.
-        end = max(found.rfind(gap, 0, end) for gap in " \u00a0-")
+        if is_number(found[:end]):
+            return name + found[end:]
+        # What follows, a security code or the next word, may look like one more group of it.
+        end = max(found.rfind(gap, 0, end) for gap in " \u00a0.-")
     return found
 
 
@@ -151,7 +164,7 @@ def _is_card(number: str) -> bool:
     """Luhn's check (ISO/IEC 7812-1)."""
     digits = [int(character) for character in reversed(number) if character.isdigit()]
     total = sum(digits[0::2]) + sum(sum(divmod(2 * digit, 10)) for digit in digits[1::2])
-    return total % 10 == 0
+    return len(digits) > 12 and total % 10 == 0
 
 
 def _is_iban(number: str) -> bool:

@@ -34,6 +34,11 @@ _NO_END = re.compile(
 """What ends with a point without ending a sentence: an abbreviation, an initial, the number of a step, half a number."""
 
 
+_MARKED = re.compile(r"\[\d{1,3}\]")
+_ONLY_MARKS = re.compile(r"(?:\s*\[\d{1,3}\])+\s*$")
+_LIST_NUMBER = re.compile(r"^\s*\d{1,3}[.)]\s", re.MULTILINE)
+
+
 class MarkReader:
     """Splits a stream into the mark at its beginning, if there is one, and the text."""
 
@@ -105,9 +110,29 @@ def _held_to_sources(written: Written, hits: Sequence[Hit]) -> tuple[str, Sequen
     if _SAYS_NO.search(written.text):
         return "", ()
     text = _STRAY_MARK.sub("", written.text).strip()
-    text = _whole_sentences(text) if written.cut else text
+    text = _without_unsourced(_whole_sentences(text) if written.cut else text)
     gate = Gate(len(written.cited), allowed_urls([hits[number - 1] for number in written.cited]))
     return (gate.feed(text) + gate.end()).strip(), gate.cited
+
+
+def _without_unsourced(text: str) -> str:
+    """A text without its paragraphs that state figures and name no source, when others do.
+
+    A paragraph is sourced by a mark of its own, by one that stands alone behind it (as behind a table), or, for what a line
+    with a colon introduces, by that line's.
+    """
+    blocks = re.split(r"\n[ \t]*\n", text)
+    if len(blocks) < 2 or "```" in text or "~~~" in text:
+        return text
+    kept: list[str] = []
+    introduced = False
+    for block, following in zip(blocks, [*blocks[1:], ""], strict=True):
+        sourced = bool(_MARKED.search(block)) or bool(_ONLY_MARKS.match(following)) or introduced
+        lead = _MARKED.sub("", block).rstrip("*_ ").endswith(":")
+        if sourced or lead or not _FACTS.search(_LIST_NUMBER.sub("", block)):
+            kept.append(block)
+        introduced = lead and bool(_MARKED.search(block))
+    return "\n\n".join(kept)
 
 
 def _whole_sentences(text: str) -> str:

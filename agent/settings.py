@@ -66,7 +66,14 @@ TABLE: tuple[Setting, ...] = (
     Setting("max_answer_tokens", int, 700, "The longest answer, in the model's tokens.", "700", minimum=50),
     Setting("first_token_seconds", float, 8.0, "How long a model may take to begin its answer.", "8", minimum=0.1),
     Setting("idle_seconds", float, 15.0, "How long a model may pause within its answer.", "15", minimum=0.1),
-    Setting("total_seconds", float, 60.0, "How long a model may take for a whole answer.", "60", minimum=0.1),
+    Setting(
+        "total_seconds",
+        float,
+        30.0,
+        "How long a model may take for a whole answer. Raise it for a slow local model.",
+        "30",
+        minimum=0.1,
+    ),
     Setting(
         "embedder",
         str,
@@ -98,7 +105,7 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         "handoff_message",
         str,
-        "I've passed this to our team; a person will get back to you here.",
+        "A person from our team will take it from here.",
         "What a customer is told about what happens next when a person takes over. Say when they will hear.",
         "Our team answers here on weekdays from 9 to 17 h.",
     ),

@@ -40,6 +40,11 @@ def data_directory(settings: Settings) -> Path:
 def model_choices(settings: Settings) -> list[str]:
     """The models to try, in order, as settings name them; `quotes` is always the last."""
     chosen = [choice.strip() for choice in settings["model"].split(",") if choice.strip()]
+    if settings["model"] and not chosen:
+        raise SettingsError(
+            f"{settings.sources['model']}: model names no model: {settings['model']!r}.",
+            "For example: FRONTDESK_MODEL=qwen",
+        )
     if not chosen and settings.keys.get("DASHSCOPE_API_KEY"):
         chosen = ["qwen"]
     return [*(choice for choice in chosen if choice != QUOTES), QUOTES]

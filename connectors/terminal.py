@@ -70,7 +70,7 @@ class Terminal:
             self._live.stop()
             self._live = None
         lines = source_lines(event.citations) if isinstance(event, Answer) else []
-        note = f"(handed over to a person: {REASONS[event.reason]})" if isinstance(event, Handoff) else ""
+        note = f"(hand-off to a person, because {REASONS[event.reason]})" if isinstance(event, Handoff) else ""
         if not self._console.is_terminal:
             text = "\n".join(part for part in (plain(event.text), "", *lines, note) if part or lines)
             self._console.print(Text(text.rstrip()), soft_wrap=True)
@@ -86,9 +86,9 @@ class Terminal:
 
 
 REASONS = {
-    "asked": "asked for one",
+    "asked": "the customer asked for one",
     "unsure": "the documents do not answer this",
-    "policy": "not for the agent to answer",
+    "policy": "the agent should not answer this",
     "failed": "something went wrong",
 }
 

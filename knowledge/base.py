@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 EMBED_AT_ONCE = 64
 """Passages whose vectors are kept together: what an interrupted sync loses at most."""
 EVERYTHING = 1_000_000
+EMPTY = "The knowledge base is empty. Bring documents in with: frontdesk knowledge sync DIR"
 KEYWORDS_ONLY = "Search works by keywords only"
 RESYNC = "To mend it: frontdesk knowledge sync DIR"
 
@@ -203,7 +204,12 @@ class KnowledgeBase:
     async def best_documents(self, query: Query) -> tuple[list[str], str]:
         """Ids of the `query.limit` documents that fit best, each once, and the search's note."""
         found = await self.search(replace(query, limit=EVERYTHING))
-        return list(dict.fromkeys(hit.passage.document for hit in found.hits))[: query.limit], found.note
+        best = list(dict.fromkeys(hit.passage.document for hit in found.hits))
+        if len(best) < query.limit:
+            # What has no word of the query in common with it comes last, so that there are as many as were asked for.
+            stored = [one.document for one in await self.documents()]
+            best = list(dict.fromkeys([*best, *(one.id for one in stored if one.audience in query.audiences)]))
+        return best[: query.limit], found.note
 
     async def _current_index(self, library: Library) -> _Opened:
         """The index of the current edition; another process may have published a new one since the last question."""
@@ -227,11 +233,12 @@ class KnowledgeBase:
 
     async def _query_vector(self, opened: _Opened, query: Query) -> tuple[Vectors | None, str]:
         """The question's vector, or `None` and the reason, a sentence for staff."""
-        if self._embedder is None or opened.note or not opened.edition.generation:
+        if not len(opened.index):
+            return None, EMPTY
+        if self._embedder is None or opened.note:
             return None, opened.note
         if not opened.index.has_vectors:
-            empty = not len(opened.index)
-            return None, "" if empty else f"{KEYWORDS_ONLY}: no vectors have been made yet. {RESYNC}"
+            return None, f"{KEYWORDS_ONLY}: no vectors have been made yet. {RESYNC}"
         if opened.edition.embedder != self._embedder.name:
             return None, f"{KEYWORDS_ONLY}: the index was made with another embedder. {RESYNC}"
         try:

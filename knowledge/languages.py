@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import cache
 
 ENGLISH = "english"
-SPACED = (
+_WESTERN = (
     "english",
     "german",
     "french",
@@ -21,10 +21,8 @@ SPACED = (
     "swedish",
     "norwegian",
     "danish",
-    "russian",
-    "turkish",
-    "korean",
 )
+SPACED = (*_WESTERN, "russian", "turkish", "korean")
 _ENOUGH = 0.12
 """The share of its words that are among a language's most common ones; a quarter to a half in real text."""
 _LOOK_AT = 60_000

@@ -139,7 +139,7 @@ def _take_in(reading: _Reading, documents: Sequence[Document]) -> None:
 
 
 def _sentence(reason: str) -> str:
-    return reason[:1].upper() + reason[1:].rstrip(".") + "."
+    return reason[:1].upper() + reason[1:] + ("" if reason.endswith((".", "?", "!")) else ".")
 
 
 def _compare(origin: str, stored: Mapping[str, Stored], reading: _Reading) -> Plan:

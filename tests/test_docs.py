@@ -56,7 +56,9 @@ def test_the_readmes_python_runs(tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     for page in (ROOT / "README.md", ROOT / "docs" / "connectors.md"):
         for code in blocks(page, "python"):
-            done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+            done = subprocess.run(
+                [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True
+            )
             assert done.returncode == 0, done.stderr
             assert done.stdout
             if page.name == "README.md":

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from agent.errors import ModelBroken, ModelError, ModelFiltered, ModelOverloaded, ModelRefused, ModelUnreachable
+from agent.guard import mask
 from agent.messages import Usage
 from agent.models.base import Chunk, Prompt
-from agent.models.presets import Endpoint
+from agent.models.presets import NO_KEY, Endpoint
 from agent.models.thinking import ThinkingFilter
 
 if TYPE_CHECKING:
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
 
 CHARACTERS_PER_TOKEN = 4
 """For estimates when a server reports no usage; right within a third for English."""
+_NOT_SENT = (
+    "OpenAI-Organization",
+    "OpenAI-Project",
+    "X-Stainless-OS",
+    "X-Stainless-Arch",
+    "X-Stainless-Runtime-Version",
+)
+"""Headers of another provider's account, and of this machine, which are no server's business."""
 LONGEST_ANSWER = 20_000
 """Characters. A server that ignores `max_tokens` is cut off here."""
 
@@ -38,7 +47,7 @@ class Deadlines:
 
     first_token: float = 8.0
     idle: float = 15.0
-    total: float = 60.0
+    total: float = 30.0
 
 
 def open_client(endpoint: Endpoint, *, retries: int = 0) -> AsyncOpenAI:
@@ -58,7 +67,7 @@ def open_client(endpoint: Endpoint, *, retries: int = 0) -> AsyncOpenAI:
         max_retries=retries,
         timeout=httpx2.Timeout(60.0, connect=5.0),
         # The type is too narrow: the package itself puts Omit() among its default headers.
-        default_headers=cast("dict[str, str]", {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}),
+        default_headers=cast("dict[str, str]", {name: Omit() for name in _NOT_SENT}),
         http_client=httpx2.AsyncClient(trust_env=not endpoint.local, follow_redirects=False),
     )
 
@@ -114,6 +123,7 @@ class OpenAICompatible:
             async with asyncio.timeout_at(deadline):
                 stream = await self._request(prompt)
             async with stream:
+                await self._require_stream(stream, deadline)
                 iterator = aiter(stream)
                 while True:
                     async with asyncio.timeout_at(deadline):
@@ -131,6 +141,19 @@ class OpenAICompatible:
             raise self._translated(error) from error
         except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError, KeyError) as error:
             raise self._no_stream(error) from error
+
+    async def _require_stream(self, stream: openai.AsyncStream[ChatCompletionChunk], deadline: float) -> None:
+        """Raise what a server says that answers with status 200 and a page or an object instead of a stream."""
+        kind = stream.response.headers.get("content-type", "")
+        if "json" not in kind and "html" not in kind:
+            return
+        async with asyncio.timeout_at(deadline):
+            body = (await stream.response.aread())[:20_000].decode("utf-8", "replace")
+        try:
+            said = _text_of(json.loads(body))
+        except ValueError:
+            said = " ".join(body.split())[:200]
+        raise ModelBroken(f"{self.name} answered with {kind or 'something else'} instead of a stream: {mask(said)}")
 
     def _no_stream(self, error: Exception) -> ModelBroken:
         return ModelBroken(f"{self.name} sent something that is not a chat completion stream: {str(error)[:200]}")
@@ -181,11 +204,12 @@ class OpenAICompatible:
                 "Check it with: frontdesk doctor",
             )
         status = getattr(error, "status_code", None)
-        reason = self._without_key(_reason(error))
+        reason = mask(self._without_key(_reason(error)))
         if _is_filter(reason):
             return ModelFiltered(f"{self.name} would not answer: its provider's content filter stopped it.")
         if status in (401, 403):
-            hint = self._endpoint.hint_401 or "Check the key with: frontdesk doctor"
+            missing = "It was sent no key: set FRONTDESK_MODEL_API_KEY." if self._endpoint.api_key == NO_KEY else ""
+            hint = missing or self._endpoint.hint_401 or "Check that the key is right and belongs to this server."
             return ModelRefused(f"{self.name} does not accept the key: {reason}", hint)
         if status == 402 or (status == 429 and any(word in reason.lower() for word in ("balance", "quota", "billing"))):
             return ModelRefused(f"{self.name} says the account has no money or quota left: {reason}")

@@ -22,6 +22,10 @@ _LONGEST_SHOWN = 20
 """Characters. A longer unknown name is not repeated in an error: it may be a key that was put into the wrong place."""
 
 
+NO_KEY = "none"
+"""Sent where no key is set: the openai package would fill an empty one from OPENAI_API_KEY."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One model on one server, with what differs there from the plain OpenAI wire format.
@@ -169,7 +173,7 @@ def _from_url(choice: str, key: str, purpose: str) -> Endpoint:
         raise SettingsError(f"{choice!r} does not say which model.", f"Name it after a #: {url}#MODEL")
     # People copy the address of the call; what is set is the one below which all calls are.
     base_url = re.sub(r"/(?:chat/completions|completions|embeddings)/?\Z", "", url)
-    return Endpoint(name=choice, base_url=base_url, model=model.strip(), api_key=key or "none")
+    return Endpoint(name=choice, base_url=base_url, model=model.strip(), api_key=key or NO_KEY)
 
 
 def _base_url(name: str, preset: Mapping[str, Any], region: str) -> str:
@@ -186,7 +190,7 @@ def _key(name: str, preset: Mapping[str, Any], keys: Mapping[str, str], purpose:
         if keys.get(variable):
             return keys[variable]
     if preset.get("key_optional"):
-        return "none"
+        return NO_KEY
     variable = preset["keys"][0]
     without = "FRONTDESK_EMBEDDER=minilm" if purpose == "embed" else "FRONTDESK_MODEL=quotes"
     raise SettingsError(

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
+from agent.guard import reads_like_instructions
+from agent.guard import says_something
 from agent.messages import Usage
 from agent.models.base import Chunk, Prompt
 from agent.policy import choices_of_ambiguous, good_enough, parts_of
@@ -231,6 +233,7 @@ def _is_answer(unit: Unit) -> bool:
         len(_FENCE.findall(unit.whole)) % 2
         or re.search(r"【\s{0,2}\d", unit.whole)
         or length(unit.whole) > LONGEST_UNIT
+        or reads_like_instructions(unit.whole)
     ):
         return False
     text = unit.text.rstrip("*_ ")
@@ -306,7 +309,7 @@ def units(text: str, heading: str = "") -> list[Unit]:
             found += _items(tokens, number, lines, source, start)
         elif token.type in ("ordered_list_open", "fence", "code_block", "blockquote_open"):
             found.append(Unit(source, start, number))
-    return found
+    return [unit for unit in found if says_something(unit.text)]
 
 
 @cache
@@ -324,7 +327,7 @@ def _sentence(text: str, start: str, block: int, heading: str) -> Unit:
     said = _YES_OR_NO.match(text)
     if said is None or start:
         return Unit(text, start, block, "sentence")
-    if heading.endswith(("?", "？")):  # noqa: RUF001
+    if heading.endswith(("?", "？")) or said.end() == len(text):  # noqa: RUF001
         return Unit(text, "", block, "sentence", " ".join(heading.replace("*", "").split()))
     return Unit(text[said.end() :] if said[0].rstrip().endswith((".", "。")) else text, "", block, "sentence")
 

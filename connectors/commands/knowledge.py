@@ -211,18 +211,23 @@ def _queries(file: Path) -> list[tuple[Any, str]]:
     try:
         lines = file.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise KnowledgeError(f"{file} cannot be read: {error}.", 'It holds lines {"id": ..., "text": ...}.') from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise KnowledgeError(
+            f"{file} cannot be read: {reason}.", 'It holds lines {"id": "1", "text": "..."}.'
+        ) from error
     queries = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             entry = json.loads(line)
-            queries.append((entry["id"], str(entry["text"])))
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError:
+            entry = None
+        if not isinstance(entry, dict) or "id" not in entry or not isinstance(entry.get("text"), str):
             raise KnowledgeError(
-                f"{file}, line {number} is not a query: {error}.", 'A line is written as: {"id": "1", "text": "..."}'
-            ) from error
+                f"{file}, line {number} is not a query.", 'A line is written as: {"id": "1", "text": "..."}'
+            )
+        queries.append((entry["id"], entry["text"]))
     return queries
 
 

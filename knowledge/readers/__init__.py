@@ -44,7 +44,7 @@ class SourceFile:
         if name.lower() in {"index", "readme"} and folder:
             name = folder.rpartition("/")[2]
         words = " ".join(clean(name).replace("_", " ").replace("-", " ").split())
-        return words[:1].upper() + words[1:] or "Untitled"
+        return words.upper() if words.lower() == "faq" else words[:1].upper() + words[1:] or "Untitled"
 
 
 @dataclass(frozen=True, slots=True)

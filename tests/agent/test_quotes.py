@@ -114,6 +114,7 @@ def test_yes_and_no_take_the_question_they_answer_along() -> None:
     ]
     assert units("## Do I *have* to?\n\nNo, you can decline.")[0].asked == "Do I have to?"
     assert texts("Yes. You can cancel.", "Cancelling") == ["You can cancel."]
+    assert units("Yes.", "Is breakfast included")[0].asked == "Is breakfast included"
     assert texts("Yes, but only once.", "Cancelling") == ["Yes, but only once."]
     assert units("No refund is given.", "Can I cancel?")[0].asked == ""
 

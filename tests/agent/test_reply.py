@@ -279,3 +279,17 @@ def test_hostile_text_takes_linear_time(unit: str) -> None:
     without_thinking(text)
     is_small_talk(text)
     assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("You have 14 days. [1]\n\nYou also get 900 euros.", "You have 14 days. [1]"),
+        ("You have 14 days. [1]\n\nI hope that helps.", "You have 14 days. [1]\n\nI hope that helps."),
+        ("Do this: [1]\n\n1. Wait 30 minutes.\n2. Try again.", "Do this: [1]\n\n1. Wait 30 minutes.\n2. Try again."),
+        ("| a |\n|---|\n| 5 |\n\n[1]", "| a |\n|---|\n| 5 |\n\n[1]"),
+        ("It costs 5 euros:\n\n- 3 for the first [1]\n- 2 for the second [1]", None),
+    ],
+)
+def test_a_paragraph_with_figures_and_no_source_is_left_out(text: str, sent: str | None) -> None:
+    assert finished(Written(text, cited=(1,)), [hit("a", "Passage.")]) == (text if sent is None else sent)

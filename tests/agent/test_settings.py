@@ -56,7 +56,7 @@ def test_later_sources_win_and_are_remembered(tmp_path: Path) -> None:
         "environment",
         200,
         1.0,
-        60.0,
+        30.0,
     ]
     assert loaded.sources["model"] == "the command line"
     assert loaded.sources["company"] == "environment variable FRONTDESK_COMPANY"

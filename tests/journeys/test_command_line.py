@@ -77,7 +77,7 @@ def test_the_demo_needs_nothing(shell: Shell) -> None:
     assert "articles/refund-times" in first
     assert "Strict booking" in follow_up
     assert "Firm" not in follow_up
-    assert done.stdout.count("handed over to a person") == 2
+    assert done.stdout.count("hand-off to a person") == 2
     assert "Türcode" not in done.stdout, "the question in another language needs a model"
 
 
@@ -97,7 +97,7 @@ def test_the_demo_with_a_model(shell: Shell, server: ModelServer) -> None:
     assert f"written by {server.choice}" in done.stdout
     assert "Türcode" in done.stdout
     assert done.stdout.count("Here is what the article says. [1]") == 3
-    assert done.stdout.count("handed over to a person") == 2
+    assert done.stdout.count("hand-off to a person") == 2
 
 
 def test_ask_prints_one_object(larkstay: Shell) -> None:
@@ -312,7 +312,7 @@ def test_chat_with_piped_input(larkstay: Shell) -> None:
     done = larkstay("chat", typed=f"{QUESTION}\n\nlet me talk to a human\nexit\nnever read\n")
     assert done.returncode == 0, done.stderr
     assert "14 days" in done.stdout
-    assert "handed over to a person" in done.stdout
+    assert "hand-off to a person" in done.stdout
 
 
 def test_data_may_stand_before_or_behind(larkstay: Shell, tmp_path: Path) -> None:
