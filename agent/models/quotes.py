@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
-from agent.guard import reads_like_instructions
-from agent.guard import says_something
+from agent.guard import reads_like_instructions, says_something
 from agent.messages import Usage
 from agent.models.base import Chunk, Prompt
 from agent.policy import choices_of_ambiguous, good_enough, parts_of
