@@ -36,9 +36,15 @@ LONGEST_WORD = 40
 K1, B = 1.5, 0.75
 _FORMAT = 1
 _CHAT = "could would may might must shall im ive id ill hi hello hey please thanks thank"
-_LIGHT = frozenset({"get", "got", "take", "much", "long", "mani"})
+_LIGHT = {
+    "english": frozenset({"get", "got", "take", "much", "long", "mani"}),
+    "german": frozenset({"lang", "bekomm", "viel", "gibt", "dauert", "geht"}),
+    "french": frozenset({"combien", "tem"}),
+    "spanish": frozenset({"cuant", "tiemp"}),
+}
 """Stems that help to rank ("how long") but tell nothing of what a question is about."""
-
+_HIRAGANA = re.compile("[\u3040-\u309f]")
+"""Japanese writes endings and particles in it, and what a text is about in other scripts."""
 _CORRECTED_WORDS = 100
 """A longer question says enough without its misspelt words."""
 
@@ -214,7 +220,8 @@ class KeywordIndex:
         """
         stopwords = _stopwords(self.language)
         telling = [word for word in self.terms(query) if word not in stopwords]
-        telling = [word for word in telling if word not in _LIGHT] or telling
+        light = _LIGHT.get(self.language, frozenset())
+        telling = [word for word in telling if word not in light and not _HIRAGANA.search(word)] or telling
         return {word: self._idf(len(self._passages_with(word))) for word in telling}
 
     def coverage(self, query: str, rows: int | Iterable[int]) -> float:

@@ -247,26 +247,34 @@ def _speaks_of(term: str, candidate: _Candidate) -> float:
 
 
 def _joined(chosen: Sequence[_Candidate], mark: str) -> str:
-    """Units of one passage in readable form: neighbours together, rows below one header, items below one first line."""
+    """Units of one passage in readable form: neighbours together, rows below one header, items below one first line.
+
+    Each paragraph has the mark of its own, as an answer's figures need one (agent.reply).
+    """
     alone = Counter(candidate.unit.block for candidate in chosen)
-    text = ""
+    parts: list[str] = []
     before: _Candidate | None = None
     for candidate in chosen:
         unit = candidate.unit
         if before is None or before.unit.block != unit.block:
             asked = f"**{unit.asked}** " if unit.asked else ""
             shown = _without_bullet(unit) if alone[unit.block] == 1 else unit.text
-            text += ("\n\n" if text else "") + asked + unit.start + shown
-        elif unit.kind == "sentence":
-            text += (" " if candidate.place == before.place + 1 else "\n\n") + unit.text
+            parts.append(asked + unit.start + shown)
+        elif unit.kind != "sentence":
+            parts[-1] += f"\n{unit.text}"
+        elif candidate.place == before.place + 1:
+            parts[-1] += f" {unit.text}"
         else:
-            text += "\n" + unit.text
+            parts.append(unit.text)
         before = candidate
-    text = _CITES.sub(_escaped, text)
+    return "\n\n".join(_marked(_CITES.sub(_escaped, part), mark) for part in parts)
+
+
+def _marked(text: str, mark: str) -> str:
+    """`text` with its citation where it is neither code nor a cell of its own."""
     head, _, last = text.rpartition("\n")
     if last.rstrip().endswith("|") and last.lstrip().startswith("|"):
         return f"{head}\n{last.rstrip()[:-1].rstrip()} {mark} |"
-    # Behind a code block a mark would become part of it.
     apart = last.lstrip().startswith(("```", "~~~")) or last.startswith("    ")
     return f"{text}\n\n{mark}" if apart else f"{text} {mark}"
 
