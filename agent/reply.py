@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
+from agent import wording
 from agent.guard import Gate, urls_in
 from agent.messages import Citation
 from knowledge.search import Hit
@@ -36,7 +37,9 @@ _NO_END = re.compile(
 
 _MARKED = re.compile(r"\[\d{1,3}\]")
 _ONLY_MARKS = re.compile(r"(?:\s*\[\d{1,3}\])+\s*$")
-_LIST_NUMBER = re.compile(r"^\s*\d{1,3}[.)]\s", re.MULTILINE)
+_NOTHING_ON = wording.NOT_FOUND.partition("{")[0]
+_LIST_NUMBER = re.compile(r"^[ \t]{0,20}\d{1,3}[.)]\s", re.MULTILINE)
+_IN_LIST = re.compile(r"[ \t]+\S|(?:[-*+]|\d{1,3}[.)])[ \t]")
 
 
 class MarkReader:
@@ -119,9 +122,14 @@ def _without_unsourced(text: str) -> str:
     """A text without its paragraphs that state figures and name no source, when others do.
 
     A paragraph is sourced by a mark of its own, by one that stands alone behind it (as behind a table), or, for what a line
-    with a colon introduces, by that line's.
+    with a colon introduces, by that line's. A list is one paragraph, also with blank lines between its items.
     """
-    blocks = re.split(r"\n[ \t]*\n", text)
+    blocks: list[str] = []
+    for block in re.split(r"\n[ \t]*\n", text):
+        if blocks and _IN_LIST.match(block) and _IN_LIST.match(blocks[-1]):
+            blocks[-1] += f"\n\n{block}"
+        else:
+            blocks.append(block)
     if len(blocks) < 2 or "```" in text or "~~~" in text:
         return text
     kept: list[str] = []
@@ -129,7 +137,7 @@ def _without_unsourced(text: str) -> str:
     for block, following in zip(blocks, [*blocks[1:], ""], strict=True):
         sourced = bool(_MARKED.search(block)) or bool(_ONLY_MARKS.match(following)) or introduced
         lead = _MARKED.sub("", block).rstrip("*_ ").endswith(":")
-        if sourced or lead or not _FACTS.search(_LIST_NUMBER.sub("", block)):
+        if sourced or lead or block.startswith(_NOTHING_ON) or not _FACTS.search(_LIST_NUMBER.sub("", block)):
             kept.append(block)
         introduced = lead and bool(_MARKED.search(block))
     return "\n\n".join(kept)

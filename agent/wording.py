@@ -13,6 +13,7 @@ CRISIS = (
     "person on our team as well."
 )
 SHORTENED = "Your message was very long, so I read only its first part."
+NOT_FOUND = "I found nothing on {parts}. If you would like a person to answer that, just say so."
 CANNOT_DO = "I can't do this for you myself, but here is how it works."
 
 

@@ -185,8 +185,22 @@ Result = TypeVar("Result")
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:
     import asyncio
+    import logging
 
+    class OneLine(logging.Formatter):
+        """An error in a line; its traceback only with --debug."""
+
+        def formatException(self, ei: Any) -> str:
+            return super().formatException(ei) if _debug() else f"{ei[0].__name__}: {ei[1]} (see more with --debug)"
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine("Note: %(message)s"))
+    logging.basicConfig(level=logging.ERROR, handlers=[handler])
     return asyncio.run(work)
+
+
+def _debug() -> bool:
+    return click.get_current_context().ensure_object(Options).debug
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -91,7 +91,9 @@ class MiniLM:
             if self._loaded is None:
                 if missing := self.missing():
                     raise EmbedderError(
-                        f"The local embedding model is not on this machine ({', '.join(missing)} missing).",
+                        f"The local embedding model is not whole on this machine ({', '.join(missing)} missing)."
+                        if len(missing) < len(FILES)
+                        else "The local embedding model is not on this machine.",
                         "To fetch it, run a sync where the network can be reached: frontdesk knowledge sync DIR",
                     )
                 self._loaded = _open(self._folder)

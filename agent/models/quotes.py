@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
-from agent.guard import reads_like_instructions, says_something
+from agent import wording
+from agent.guard import mask, reads_like_instructions, says_something, shorten
 from agent.messages import Usage
 from agent.models.base import Chunk, Prompt
 from agent.policy import choices_of_ambiguous, good_enough, parts_of
@@ -158,8 +159,8 @@ class Quotes:
         scores = [hit.score for hit in found.hits]
         texts = [candidate.unit.whole for candidate in candidates]
         chosen: list[_Candidate] = []
-        for part in parts_of(question):
-            words = set(terms(part, found.language))
+        parts = {part: set(terms(part, found.language)) for part in parts_of(question)}
+        for part, words in parts.items():
             weights = {term: weight * (1 if term in words else REST) for term, weight in found.weights.items()}
             cosines = await self._similarity(part, texts) if self._similarity is not None else None
             worth = _worth(candidates, weights, scores, cosines)
@@ -168,7 +169,23 @@ class Quotes:
         for number in dict.fromkeys(candidate.hit for candidate in chosen):
             of_hit = sorted((one for one in chosen if one.hit == number), key=lambda one: one.place)
             blocks.append(_joined(of_hit, f"[{number + 1}]"))
+        spoken = {term for one in chosen for term in (*one.terms, *one.heading)}
+        left = [_repeated(part) for part, words in parts.items() if _is_left_out(words, spoken, found.weights)]
+        if blocks and left and len(parts) > 1:
+            blocks.append(wording.NOT_FOUND.format(parts=", ".join(left)))
         return "\n\n".join(blocks)
+
+
+def _repeated(part: str) -> str:
+    """What the customer asked, as it may stand in an answer: short, without secrets, and citing nothing."""
+    said = shorten(mask(" ".join(part.split())), 100).strip(" ,.?!")
+    return f"“{_CITES.sub(_escaped, said)}”"
+
+
+def _is_left_out(words: set[str], spoken: set[str], weights: Mapping[str, float]) -> bool:
+    """Whether nothing that is quoted has any of the telling words of one question."""
+    telling = words & weights.keys()
+    return bool(telling) and not telling & spoken
 
 
 def _worth(

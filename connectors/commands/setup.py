@@ -73,7 +73,7 @@ def init(directory: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of `doctor`: what was checked, whether it is well, and what to type when it is not."""
+    """One line of `doctor`: what was checked, whether it works, and what to type when it does not, or not fully."""
 
     check: str
     ok: bool
@@ -89,7 +89,13 @@ async def doctor(options: Options, *, as_json: bool) -> int:
         async for finding in found:
             findings.append(finding)
             if not as_json:
-                mark, style = ("ok  ", "green") if finding.ok else ("FAIL", "bold red")
+                mark, style = (
+                    ("FAIL", "bold red")
+                    if not finding.ok
+                    else ("note", "yellow")
+                    if finding.hint
+                    else ("ok  ", "green")
+                )
                 console.print(Text.assemble((mark, style), f"  {finding.check}: {finding.message}"), soft_wrap=True)
                 if finding.hint:
                     console.print(Text(f"      {finding.hint}"), soft_wrap=True)
@@ -131,8 +137,9 @@ async def _embedder_finding(settings: Settings) -> Finding:
             return Finding("embedder", True, "none: search by keywords only, as set")
         vector = await embedder.embed_query("Is anybody there?")
     except (EmbedderError, SettingsError) as error:
-        hint = error.hint or 'Set embedder = "none" to search by keywords only.'
-        return Finding("embedder", False, f"{error.message} Until then search works by keywords only.", hint)
+        hint = error.hint or 'To leave it at that, set embedder = "none".'
+        works = isinstance(error, EmbedderError)
+        return Finding("embedder", works, f"{error.message} Search works by keywords only.", hint)
     return Finding("embedder", True, f"{embedder.name}, vectors of length {len(vector)}")
 
 
@@ -148,7 +155,7 @@ async def _knowledge_finding(settings: Settings) -> Finding:
     if not health.documents:
         return Finding("knowledge base", False, "it is empty", "Bring documents in with: frontdesk knowledge sync DIR")
     message = f"{health.documents} documents, {health.passages} passages, searched by {health.mode}"
-    return Finding("knowledge base", not health.note, health.note or message)
+    return Finding("knowledge base", True, message, health.note)
 
 
 async def _model_findings(settings: Settings) -> AsyncGenerator[Finding]:

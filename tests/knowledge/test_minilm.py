@@ -48,7 +48,8 @@ def say(line: str) -> None:
 async def test_missing_files_are_named(tmp_path: Path) -> None:
     embedder = MiniLM(tmp_path)
     assert embedder.missing() == list(FILES)
-    with pytest.raises(EmbedderError, match=r"model\.onnx"):
+    (tmp_path / "vocab.txt").write_text("hello")
+    with pytest.raises(EmbedderError, match=r"not whole.*model\.onnx"):
         await embedder.embed_query("hello")
 
 
