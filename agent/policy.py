@@ -311,7 +311,7 @@ _ASKS = re.compile(
 
 MOST_PARTS = 3
 """Questions of one message that are looked up and answered each for itself."""
-_SENTENCE = re.compile(r"[^.!?。！？]+[.!?。！？]*")  # noqa: RUF001
+_SENTENCE = re.compile(r".+?(?:[.!?]{1,5}(?=\s|\Z)|[。！？]{1,5}|\Z)", re.DOTALL)  # noqa: RUF001
 _IS_QUESTION = re.compile(r"[?？]")  # noqa: RUF001
 _SPACED = re.compile(r"^[\u0000-\u0dff\u1e00-\u1fff]+$")
 """A word of a script that puts spaces between words; in others a whole sentence looks like one word."""

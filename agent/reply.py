@@ -113,7 +113,8 @@ def _held_to_sources(written: Written, hits: Sequence[Hit]) -> tuple[str, Sequen
     if _SAYS_NO.search(written.text):
         return "", ()
     text = _STRAY_MARK.sub("", written.text).strip()
-    text = _without_unsourced(_whole_sentences(text) if written.cut else text)
+    text = _whole_sentences(text) if written.cut else text
+    text = _without_unsourced(text) if written.mark is None else text
     gate = Gate(len(written.cited), allowed_urls([hits[number - 1] for number in written.cited]))
     return (gate.feed(text) + gate.end()).strip(), gate.cited
 

@@ -81,7 +81,7 @@ _POINTS_ELSEWHERE = re.compile(
     re.IGNORECASE,
 )
 """A sentence about the article, or about what stands elsewhere in it, is no answer."""
-_FENCE = re.compile(r"^[\s>*+.)\d-]{0,20}(?:```|~~~)", re.MULTILINE)
+_FENCE = re.compile(r"^[ \t>*+.)\d-]{0,20}(?:```|~~~)", re.MULTILINE)
 _CITES = re.compile(
     r"(?P<code>(?:```|~~~)[\s\S]*?(?:```|~~~|\Z)|`[^`\n]*`)|(?<!\\)\[(?=[ ^]{0,3}\d[\d ,;&–-]{0,30}\])"  # noqa: RUF001
 )

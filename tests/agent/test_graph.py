@@ -294,3 +294,10 @@ async def test_what_a_document_says_to_a_machine_is_not_quoted(tmp_path: Path) -
     assert isinstance(answer, Answer)
     assert answer.text == "Ctrl+B makes text bold. [1]"
     await base.close()
+
+
+async def test_a_bare_word_is_asked_back_with_the_articles_that_fit(knowledge: KnowledgeBase) -> None:
+    *_, answer = await reply(knowledge, Quotes(), "refund")
+    assert isinstance(answer, Answer)
+    assert answer.outcome == "asked_back"
+    assert "- When refunds arrive" in answer.text

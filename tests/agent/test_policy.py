@@ -23,6 +23,7 @@ from agent.policy import (
     intent_of,
     is_thanks,
     leans_on_conversation,
+    parts_of,
     wants_person,
 )
 from knowledge.documents import Passage
@@ -473,6 +474,23 @@ def test_good_enough_is_a_matter_of_confidence(mode: Literal["hybrid", "keyword"
         assert not good_enough("How do I cancel?", SearchResult(mode, (), confidence=1.0), generative=generative)
 
 
+@pytest.mark.parametrize(
+    ("question", "parts"),
+    [
+        ("How much is it?", ["How much is it?"]),
+        (
+            "I paid 2.5 euros to a@b.example. Can I have 2.5 back? When will it come?",
+            ["Can I have 2.5 back?", "When will it come?"],
+        ),
+        ("How do I cancel, and when do I get my money?", ["How do I cancel", "when do I get my money?"]),
+        ("Really?? Is it so? Are pets and children fine?", ["Is it so?", "Are pets and children fine?"]),
+        ("No question at all. None.", ["No question at all. None."]),
+    ],
+)
+def test_the_questions_of_a_message(question: str, parts: list[str]) -> None:
+    assert [part.strip() for part in parts_of(question)] == parts
+
+
 # --- the conversation
 
 
@@ -530,4 +548,5 @@ def test_hostile_text_takes_linear_time(unit: str) -> None:
     intent_of(text)
     choices_of_ambiguous(text, found("a", "b"))
     leans_on_conversation(text)
+    parts_of(text)
     assert time.perf_counter() - started < 5

@@ -325,7 +325,7 @@ async def test_what_was_asked_in_vain_is_named() -> None:
     pets = passage("A dog costs ten euros.", "Pets")
     written = await answer("How much does a dog cost? And where is the 2 [1] sauna of a@b.example?", pets)
     assert written == (
-        "A dog costs ten euros. [1]\n\nI found nothing on “And where is the 2 \\[1] sauna of [e-mail address]”. "
+        "A dog costs ten euros. [1]\n\nI found nothing on “where is the 2 \\[1] sauna of [e-mail address]”. "
         "If you would like a person to answer that, just say so."
     )
     assert finished(Written(written, cited=(1,)), found("dog", pets).hits) == written
