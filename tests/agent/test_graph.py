@@ -28,8 +28,14 @@ def larkstay(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with the sample documents."""
     data = tmp_path_factory.mktemp("data")
     documents = Path(__file__).resolve().parents[2] / "examples" / "larkstay" / "documents"
-    report = asyncio.run(KnowledgeBase(data, None).sync(documents))
-    assert report.failed == ()
+
+    async def sync() -> None:
+        base = KnowledgeBase(data, None)
+        report = await base.sync(documents)
+        assert report.failed == ()
+        await base.close()
+
+    asyncio.run(sync())
     return data
 
 

@@ -485,8 +485,13 @@ def test_no_recursion_error_even_close_to_the_limit() -> None:
     def deep(levels: int) -> str:
         return text("<div><blockquote>" * 100 + "x") if levels == 0 else deep(levels - 1)
 
-    with pytest.raises(ReaderError, match="nested too deeply"):
-        deep(sys.getrecursionlimit() - len(inspect.stack(0)) - 200)
+    # How much of the stack is left for C code differs between Python versions: it is read, or refused in words.
+    outcome = ""
+    try:
+        outcome = deep(sys.getrecursionlimit() - len(inspect.stack(0)) - 200)
+    except ReaderError as error:
+        outcome = error.message
+    assert outcome.endswith("x") or "nested too deeply" in outcome
 
 
 PIECES = st.sampled_from(
