@@ -79,6 +79,7 @@ _PERSON_WISHES: Mapping[str, tuple[str, ...]] = {
         r"\b(?:a|for|want|need|request) (?:a )?call ?-?back\b",
         r"\b(?:someone|somebody|anyone|a person|an? human) (?:from|in|on) your (?:team|staff|company|side)\b",
         r"\bescalate (?:this|it|my|the)\b",
+        r"\b(?:real|live|actual) (?:person|human|agent)(?: please)?,? (?:now|asap|please|immediately)\b",
         r"\b(?:no|not|don't want|hate|stop|enough of|tired of|sick of|instead of) (?:\w+ ){0,4}?(?:ro|chat ?)?bots?\b",
         r"\b(?:not|don't want to|hate|stop|tired of|sick of) (?:talk|speak|chat)(?:ing)? (?:to|with) "
         r"(?:an? |this )?(?:machine|computer|ai)\b",
@@ -90,6 +91,7 @@ _PERSON_WISHES: Mapping[str, tuple[str, ...]] = {
         r"\b(?:will|möchte|brauche|gib mir|geben sie mir|hätte gerne?) (?:bitte )?(?:mit )?eine?[nr]? (?:\w+en )?"
         r"(?:mensch\w*|mitarbeiter\w*|berater\w*)(?=$|[^\w ]| (?:bitte|sprechen|haben))",
         r"\b(?:zu|an) eine[mnr] (?:\w+en )?(?:mitarbeiter\w*|menschen|berater\w*) (?:durch|weiter|verbinden)",
+        r"\b(?:einen?|eine[nm]) (?:\w+en )?(?:mitarbeiter\w*|menschen|berater\w*) (?:bitte )?sprechen\b",
         r"\bruf(?:en sie|t)? mich (?:bitte )?(?:zurück|an)\b|\brückruf\b",
     ),
     "Spanish": (
@@ -118,6 +120,15 @@ _PERSON_WISHES: Mapping[str, tuple[str, ...]] = {
         rf"\b{_MET}\b.{{0,25}}?\b(?:spreken|praten|chatten|bellen|verbinden|doorverbind)",
         rf"\b(?:spreken|praten|spreek|praat|chatten) (?:\w+ )?{_MET}",
         r"\b(?:iemand|een medewerker|een mens|een echt persoon) (?:te )?(?:spreken|aan de lijn)",
+    ),
+    "Russian": (
+        r"(?:поговорить|говорить|связаться|соедините|соединить|переключите|переведите) (?:меня )?(?:с|со|на) (?:\w+ )?"  # noqa: RUF001
+        r"(?:оператор|человек|сотрудник|менеджер|специалист|поддержк)",
+        r"\b(?:позовите|нужен|хочу) (?:живого |живой )?(?:оператор|человек)",
+    ),
+    "Arabic": (
+        r"(?:التحدث|الحديث|أتحدث|اتكلم|أتكلم|التكلم|التواصل) (?:مع|إلى|الى) (?:\w+ )?"
+        r"(?:موظف|شخص|إنسان|انسان|ممثل|مسؤول|خدمة العملاء)",
     ),
     "Japanese": (
         r"(?:担当者?(?:の方)?|オペレーター?|人間|係員|係の方|有人|スタッフ|(?<![個一二三友知他本隣])人)(?:の方|さん)?(?:と|に|へ)"

@@ -67,7 +67,8 @@ def init(directory: Path) -> None:
             console.print(Text(f"written   {path}"), soft_wrap=True)
     except OSError as error:
         raise FolderError(f"{directory} cannot be written: {error.strerror}.", "Choose another directory.") from error
-    console.print(Text(f"\nNext: cd {directory}, put documents into documents/, then type"), soft_wrap=True)
+    there = "" if directory.resolve() == Path.cwd() else f"cd {directory}, "
+    console.print(Text(f"\nNext: {there}put documents into documents/, then type"), soft_wrap=True)
     console.print(Text("  frontdesk knowledge sync documents\n  frontdesk chat"))
 
 

@@ -40,6 +40,10 @@ I'd like to talk to somebody from your team about my refund
 get me a manager
 are you a bot? I want a human
 ich möchte mit einem Menschen sprechen
+Kann ich bitte einen Mitarbeiter sprechen?
+This bot is useless, real person now
+Хочу поговорить с оператором
+أريد التحدث مع موظف
 Quiero hablar con una persona
 Let me talk to a person, please.
 human
