@@ -231,10 +231,6 @@ class KeywordIndex:
         found = sum(weight for word, weight in weights.items() if self._any_has(word, wanted))
         return found / sum(weights.values()) if weights else 0.0
 
-    def has(self, word: str, row: int) -> bool:
-        """Whether a passage has a word, in the form that `terms` and `weights` give it."""
-        return self._any_has(word, [row])
-
     def matched(self, words: Iterable[str], rows: NDArray[np.intp]) -> list[tuple[str, ...]]:
         """For each of `rows`, those of `words` (as `terms` gives them) that its passage has, the rarest first."""
         import numpy as np
@@ -254,21 +250,6 @@ class KeywordIndex:
         common = sum(word in _stopwords(self.language) for word in words)
         enough = len(words) >= 3 or not query.isascii()
         return enough and 2 * known < len(words) and 3 * common <= len(words)
-
-    def best_possible(self, query: str) -> float:
-        """More than any passage can reach in `words`: every word of the query in it, as often as one likes."""
-        return sum(self.weights(query).values())
-
-    def best_possible_grams(self, query: str) -> float:
-        """The same for `grams`; 0 where they were left out."""
-        import numpy as np
-
-        if self._grams is None:
-            return 0.0
-        found = self._grams_of(query)
-        indptr = self._grams.scores["indptr"]
-        having = indptr[found + 1] - indptr[found]
-        return float(np.log(1 + (len(self) - having + 0.5) / (having + 0.5)).sum())
 
     def _idf(self, having: int) -> float:
         return math.log(1 + (len(self) - having + 0.5) / (having + 0.5))
