@@ -108,6 +108,8 @@ class KnowledgeBase:
             plan = await asyncio.to_thread(syncing.plan, directory, library, readers, report, allow_empty=allow_empty)
             await asyncio.to_thread(_remove_first, library, plan)
             notes = [note for note in [await self._publish(library, plan, report, say or (lambda line: None))] if note]
+            if plan.adopted:
+                await asyncio.to_thread(library.adopt, plan.adopted, plan.changes.folder)
             _, passages = await asyncio.to_thread(library.count)
         notes += await asyncio.to_thread(_orphans, library)
         return SyncReport(
@@ -129,8 +131,6 @@ class KnowledgeBase:
         edition = await asyncio.to_thread(library.edition)
         whole = edition.embedder == embedder and await asyncio.to_thread(self._is_whole, edition, entries)
         if not (changes.remove or changes.write) and whole:
-            if plan.adopted:
-                await asyncio.to_thread(library.adopt, plan.adopted, changes.folder)
             await asyncio.to_thread(library.note_files, changes.folder, changes.files or {})
             return note
         progress("Building the index", 0, 1)
@@ -140,8 +140,6 @@ class KnowledgeBase:
         vectors = await asyncio.to_thread(library.vectors, embedder, keys) if embedder else None
         await asyncio.to_thread(Index.build, folder, entries, self._language, vectors, base)
         await asyncio.to_thread(library.publish, changes, generation=folder.name, embedder=embedder)
-        if plan.adopted:
-            await asyncio.to_thread(library.adopt, plan.adopted, changes.folder)
         await asyncio.to_thread(library.forget_unused_vectors)
         await asyncio.to_thread(collect_garbage, self._data, keep={folder.name, edition.generation})
         progress("Building the index", 1, 1)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from knowledge.errors import IndexFailure, KnowledgeError
 from knowledge.keywords import KeywordIndex
 from knowledge.languages import language_of
-from knowledge.ranking import DEPTH, Legs, Ranked, best_rows, rank
+from knowledge.ranking import DEPTH, Legs, Ranked, best_rows, keyword_scores, rank
 from knowledge.search import Query
 
 if TYPE_CHECKING:
@@ -198,10 +198,10 @@ class Index:
             words = words + weight * self._keywords.words(query.context)
             grams = grams + weight * self._keywords.grams(query.context)
         words, grams = words * visible, grams * visible
-        cosines = None
-        if vector is not None and self._collections:
-            cosines = self._cosines(query, vector, best_rows(words, grams))
-        return rank(query, self._keywords, Legs(words, grams, own_words, cosines, calibrated))
+        keyword = keyword_scores(words, grams)
+        rows = best_rows(keyword)
+        cosines = self._cosines(query, vector, rows) if vector is not None and self._collections else None
+        return rank(query, self._keywords, Legs(words, grams, keyword, rows, own_words, cosines, calibrated))
 
     def _cosines(self, query: Query, vector: Vectors, rows: NDArray[np.intp]) -> dict[int, float]:
         """Cosines of the nearest passages and of those in `rows`, by row."""

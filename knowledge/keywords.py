@@ -139,10 +139,10 @@ class KeywordIndex:
 
     def scores(self, query: str) -> _Floats:
         """One score a passage, 0 to 1: the mean of words and 4-grams, each in proportion to its best passage."""
-        words = _to_one(self.words(query))
+        words = to_one(self.words(query))
         if self._grams is None:
             return words
-        words += _to_one(self.grams(query))
+        words += to_one(self.grams(query))
         words /= 2
         return words
 
@@ -344,7 +344,8 @@ def _one_slip(word: str) -> Iterator[str]:
             yield head + letter + tail[1:]
 
 
-def _to_one(scores: _Floats) -> _Floats:
+def to_one(scores: _Floats) -> _Floats:
+    """Scores in proportion to the best one; zeros stay zeros."""
     import numpy as np
 
     return (scores / (scores.max(initial=0) or 1)).astype(np.float32)

@@ -55,6 +55,7 @@ def language_of(texts: Iterable[str]) -> str:
         if len(script.findall(sample)) > len(sample) / 10:
             return language
     words = [word.lower() for word in _WORD.findall(sample)]
-    shares = {language: sum(word in common_words(language) for word in words) for language in SPACED}
+    common = {language: common_words(language) for language in SPACED}
+    shares = {language: sum(word in listed for word in words) for language, listed in common.items()}
     best = max(shares, key=lambda language: shares[language])
     return best if shares[best] >= _ENOUGH * max(len(words), 1) else ENGLISH

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from knowledge.keywords import KeywordIndex
+from knowledge.keywords import KeywordIndex, to_one
 from knowledge.search import Query, Why
 
 if TYPE_CHECKING:
@@ -44,13 +44,16 @@ class Candidate:
 class Legs:
     """What each way of searching says. `words` and `grams` have one BM25 score for each row of the keyword index.
 
-    `own_words` are those of the question alone, without what was said before it. `cosines` are those of the candidate
+    `keyword` is the two together and `rows` what they put forward, best first. `own_words` are the words' scores of the
+    question alone, without what was said before it. `cosines` are those of the candidate
     rows, by row; `None` when search goes by keywords alone. `calibrated`: they are of the embedder for which `confidence`
     was fitted.
     """
 
     words: Floats
     grams: Floats
+    keyword: Floats
+    rows: NDArray[np.intp]
     own_words: Floats
     cosines: Mapping[int, float] | None = None
     calibrated: bool = False
@@ -66,13 +69,17 @@ class Ranked:
     foreign: bool = False
 
 
-def best_rows(words: Floats, grams: Floats) -> NDArray[np.intp]:
+def keyword_scores(words: Floats, grams: Floats) -> Floats:
+    """Words and 4-grams together, each in proportion to its best passage."""
+    return to_one(words) + to_one(grams)
+
+
+def best_rows(keyword: Floats) -> NDArray[np.intp]:
     """The rows that the keywords put forward, best first."""
     import numpy as np
 
-    together = _to_one(words) + _to_one(grams)
-    rows = np.argsort(-together, kind="stable")[:DEPTH]
-    return rows[together[rows] > 0]
+    rows = np.argsort(-keyword, kind="stable")[:DEPTH]
+    return rows[keyword[rows] > 0]
 
 
 def rank(query: Query, keywords: KeywordIndex, legs: Legs) -> Ranked:
@@ -81,23 +88,22 @@ def rank(query: Query, keywords: KeywordIndex, legs: Legs) -> Ranked:
 
     weights = keywords.weights(query.text)
     foreign = keywords.is_foreign(query.text)
-    rows = best_rows(legs.words, legs.grams)
+    rows = legs.rows
     if legs.cosines:
         rows = np.union1d(rows, np.fromiter(legs.cosines, np.intp))
     if not len(rows):
         return Ranked((), weights=weights, foreign=foreign)
-    together = (_to_one(legs.words) + _to_one(legs.grams))[rows]
+    together = legs.keyword[rows]
     if legs.cosines:
         dense = np.array([legs.cosines.get(int(row), 0.0) for row in rows], np.float32)
         scores = np.asarray((_min_max(dense) + _min_max(together)) / 2, np.float32)
     else:
-        scores = _to_one(together)
+        scores = to_one(together)
     matched = keywords.matched(weights, rows)
     if query.leans and weights:
         # What was said before brings passages near that say nothing of this question: those that do come first.
-        scores = scores + np.array(
-            [keywords.coverage(query.text, int(row)) >= LEANING_COVERAGE for row in rows], np.float32
-        )
+        enough = LEANING_COVERAGE * sum(weights.values())
+        scores = scores + np.array([sum(weights[word] for word in held) >= enough for held in matched], np.float32)
         scores = scores / max(float(scores.max()), 1e-9)
     candidates = []
     for place in np.argsort(-scores, kind="stable"):
@@ -142,10 +148,6 @@ def confidence(query: Query, keywords: KeywordIndex, legs: Legs, best: int) -> f
 
 def _sigmoid(z: float) -> float:
     return round(1 / (1 + math.exp(-z)), 4)
-
-
-def _to_one(scores: Floats) -> Floats:
-    return scores / max(float(scores.max(initial=0)), 1e-9)
 
 
 def _min_max(scores: Floats) -> Floats:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from rich.text import Text
 
 from connectors.commands.options import Options
 from connectors.composition import build_knowledge, read_settings
+from knowledge.base import KnowledgeBase
 from knowledge.documents import PUBLIC
 from knowledge.errors import KnowledgeError
 from knowledge.search import Hit, Query, SearchResult
@@ -28,17 +29,24 @@ SNIPPET = 240
 """Characters of a passage in a list of hits."""
 
 
+@asynccontextmanager
+async def _knowledge(options: Options) -> AsyncGenerator[KnowledgeBase]:
+    """The knowledge base of these options, closed at the end."""
+    knowledge = build_knowledge(read_settings(options.config, options.data))
+    try:
+        yield knowledge
+    finally:
+        await knowledge.close()
+
+
 async def sync(options: Options, directory: Path, *, allow_empty: bool, as_json: bool) -> None:
     """Bring a folder in."""
-    knowledge = build_knowledge(read_settings(options.config, options.data))
     errors = Console(stderr=True)
-    try:
+    async with _knowledge(options) as knowledge:
         with _progress(errors) as report:
             result = await knowledge.sync(
                 directory, progress=report, say=lambda line: errors.print(Text(line)), allow_empty=allow_empty
             )
-    finally:
-        await knowledge.close()
     if as_json:
         failed = [asdict(failure) for failure in result.failed]
         counts = {name: getattr(result, name) for name in ("added", "changed", "removed", "unchanged")}
@@ -82,11 +90,8 @@ def _progress(console: Console) -> Iterator[Report]:
 
 async def list_documents(options: Options, *, as_json: bool) -> None:
     """List the documents by id."""
-    knowledge = build_knowledge(read_settings(options.config, options.data))
-    try:
+    async with _knowledge(options) as knowledge:
         stored = await knowledge.documents()
-    finally:
-        await knowledge.close()
     if as_json:
         _print_json({"documents": [_document_json(one.document) for one in stored]})
         return
@@ -109,12 +114,9 @@ async def list_documents(options: Options, *, as_json: bool) -> None:
 
 async def show(options: Options, document_id: str, *, passages: bool, as_json: bool) -> None:
     """Show one document, or the passages it was split into."""
-    knowledge = build_knowledge(read_settings(options.config, options.data))
-    try:
+    async with _knowledge(options) as knowledge:
         stored = await knowledge.document(document_id)
         pieces = await knowledge.passages(document_id)
-    finally:
-        await knowledge.close()
     if stored is None:
         raise KnowledgeError(f"There is no document {document_id!r}.", "List them with: frontdesk knowledge list")
     document = stored.document
@@ -151,11 +153,8 @@ async def show(options: Options, document_id: str, *, passages: bool, as_json: b
 
 async def search(options: Options, text: str, limit: int, audiences: tuple[str, ...], *, as_json: bool) -> None:
     """Show what is found for one query."""
-    knowledge = build_knowledge(read_settings(options.config, options.data))
-    try:
+    async with _knowledge(options) as knowledge:
         found = await knowledge.search(Query(text, limit, audiences=frozenset({PUBLIC, *audiences})))
-    finally:
-        await knowledge.close()
     if found.note:
         print(f"Note: {found.note}", file=sys.stderr)  # noqa: T201
     if as_json:
@@ -193,9 +192,8 @@ def _why(hit: Hit) -> str:
 async def search_batch(options: Options, file: Path, limit: int, audiences: tuple[str, ...]) -> None:
     """For each line {"id", "text"} of `file` write a line {"id", "documents"}."""
     queries = _queries(file)
-    knowledge = build_knowledge(read_settings(options.config, options.data))
     noted = ""
-    try:
+    async with _knowledge(options) as knowledge:
         for query_id, text in queries:
             query = Query(text, limit, audiences=frozenset({PUBLIC, *audiences}))
             documents, note = await knowledge.best_documents(query)
@@ -203,8 +201,6 @@ async def search_batch(options: Options, file: Path, limit: int, audiences: tupl
                 print(f"Note: {note}", file=sys.stderr)  # noqa: T201
                 noted = note
             _print_json({"id": query_id, "documents": documents})
-    finally:
-        await knowledge.close()
 
 
 def _queries(file: Path) -> list[tuple[Any, str]]:
