@@ -2,18 +2,22 @@
 
     FrontdeskError               (knowledge.errors)
     ├── SettingsError            frontdesk.toml, .env or the environment is wrong; names file, line and setting
-    └── ModelError               a model gave no usable answer
-        ├── ModelUnreachable     no connection, no such host, no answer in time         another model may help
-        ├── ModelOverloaded      the server is busy or broken (429, 5xx)                another try may help
-        ├── ModelRefused         key, balance, model name or request not accepted      another model may help
-        ├── ModelFiltered        the provider's filter would not answer                another model may help
-        └── ModelBroken          the answer was cut, empty or not an answer at all     another try may help
+    └── ModelError               a model gave no usable answer              kind          breaker
+        ├── ModelUnreachable     no connection, no host, no answer in time  unreachable   counts
+        ├── ModelOverloaded      the server is busy or broken (429, 5xx)    overloaded    counts
+        ├── ModelDenied          key, balance or model name not accepted    denied        opens at once
+        ├── ModelRefused         the request was not accepted               refused       -
+        ├── ModelTooLong         the request is longer than its context     too_long      -
+        ├── ModelFiltered        the provider's filter would not answer     filtered      -
+        ├── ModelBroken          cut, empty, or not an answer at all        broken        counts
+        └── BudgetError          a budget is spent: the call was not made   budget        -
 
 A customer never sees any of them: they get an honest sentence and a hand-off, staff get the message.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+from agent.messages import Usage
 from knowledge.errors import FrontdeskError
 
 
@@ -22,35 +26,77 @@ class SettingsError(FrontdeskError):
 
 
 class ModelError(FrontdeskError):
-    """A model gave no usable answer. `retry`: the same request may succeed on the same server after a moment."""
+    """A model gave no usable answer. `retry`: the same request may succeed on the same server after a moment.
 
+    `usage` is what the attempt cost all the same, as far as can be told. `breaker` says what it means for a circuit
+    breaker: a count, an end of all calls for a while, or nothing.
+    """
+
+    kind: ClassVar[str] = "failed"
     retry: ClassVar[bool] = False
+    breaker: ClassVar[Literal["counts", "opens", "ignores"]] = "counts"
 
     def __init__(self, message: str, hint: str = "", *, retry_after: float | None = None) -> None:
         super().__init__(message, hint)
         self.retry_after = retry_after
         """Seconds the server asked us to wait, if it did."""
+        self.usage = Usage()
 
 
 class ModelUnreachable(ModelError):
     """No connection, no such host, or no answer in time: waiting once more would cost the customer too long."""
 
+    kind = "unreachable"
+
 
 class ModelOverloaded(ModelError):
     """The server is busy or broken (429, 5xx)."""
 
+    kind = "overloaded"
     retry = True
 
 
+class ModelDenied(ModelError):
+    """The key, the balance or the model's name was not accepted: nothing will change until somebody mends it."""
+
+    kind = "denied"
+    breaker = "opens"
+
+
 class ModelRefused(ModelError):
-    """The key, the balance, the model's name or the request was not accepted."""
+    """The request was not accepted."""
+
+    kind = "refused"
+    breaker = "ignores"
+
+
+class ModelTooLong(ModelError):
+    """The request is longer than the model's context."""
+
+    kind = "too_long"
+    breaker = "ignores"
 
 
 class ModelFiltered(ModelError):
-    """The provider's content filter would not answer."""
+    """The provider's content filter would not answer. Another vendor's may."""
+
+    kind = "filtered"
+    breaker = "ignores"
 
 
 class ModelBroken(ModelError):
     """The answer was cut short, empty, or not an answer at all."""
 
+    kind = "broken"
     retry = True
+
+
+class BudgetError(ModelError):
+    """A budget is spent, or would be by this call: it was not made. `scope` is the budget's name."""
+
+    kind = "budget"
+    breaker = "ignores"
+
+    def __init__(self, message: str, hint: str = "", *, scope: str) -> None:
+        super().__init__(message, hint)
+        self.scope = scope

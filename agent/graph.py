@@ -5,20 +5,24 @@
          +------------+---- settled -------+
 
 One LangGraph graph behind one method. A first question costs one model call; a follow-up one more, to make it stand alone.
-Only a question whose words are not those of the documents, as when it is in another language, costs that call too.
+Only a question whose words are not those of the documents, as when it is in another language, costs that call too. Triage
+and judge are models of their own, asked only where they are set.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Set
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from agent import policy, wording
 from agent.errors import ModelError
+from agent.grounding import judged
 from agent.guard import Gate, mask, receive, says_something, shorten
 from agent.messages import (
+    Address,
     Answer,
     Conversation,
     Delta,
@@ -28,12 +32,26 @@ from agent.messages import (
     Provenance,
     ReplyEvent,
     Status,
+    Summary,
     Usage,
 )
-from agent.models.base import Chunk, ModelBackend
-from agent.prompting import answer_prompt, fitting, rewrite_prompt
+from agent.models.base import Chunk, Completion, ModelBackend, Payer, Prompt, Role, complete
+from agent.models.quotes import NAME as QUOTES
+from agent.models.routing import Models
+from agent.prompting import (
+    HISTORY_MESSAGES,
+    KEPT_MESSAGES,
+    answer_prompt,
+    fitting,
+    recent,
+    rewrite_prompt,
+    summary_prompt,
+    triage_prompt,
+    with_wish,
+)
 from agent.reply import MarkReader, Written, allowed_urls, citations_of, finished, is_small_talk
 from knowledge.base import KnowledgeBase
+from knowledge.languages import language_told
 from knowledge.search import Query, SearchResult
 
 if TYPE_CHECKING:
@@ -46,6 +64,10 @@ EACH_PART = 2
 """Passages for each question of a message that asks several."""
 LONGEST_REWRITE = 400
 """Characters. A longer line is no question made to stand alone."""
+SECONDS: dict[Role, float] = {"triage": 6.0, "rewrite": 4.0, "judge": 10.0, "summarise": 20.0}
+"""How long each role may take; the answer has what is left."""
+TOTAL_SECONDS = 28.0
+"""For all models of one reply together, so that a customer hears something within half a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +86,8 @@ class State(TypedDict, total=False):
     shortened: bool
     history: tuple[Message, ...]
     intent: policy.Intent
+    began: float
+    """On the monotonic clock."""
     standalone: str
     """The question as it is looked up: made to stand alone, or in the documents' language."""
     found: SearchResult
@@ -73,31 +97,83 @@ class State(TypedDict, total=False):
     prompt: str
     usage: Usage
     notes: tuple[str, ...]
+    failed: frozenset[str]
+    """Kinds of the model errors on the way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the nodes work with; never stored."""
+    """What the nodes work with; never stored. `address` is that of the conversation."""
 
-    model: ModelBackend
+    models: Models
     knowledge: KnowledgeBase
     persona: Persona
     max_tokens: int
-
-
-class SupportAgent:
-    """Answers from `knowledge` with `model`. Safe to share between conversations."""
-
-    def __init__(
-        self, model: ModelBackend, knowledge: KnowledgeBase, persona: Persona | None = None, *, max_tokens: int = 700
-    ) -> None:
-        self._context = Context(model, knowledge, persona or Persona(), max_tokens)
-        self._graph: CompiledStateGraph[State, Context, State, State] | None = None
+    total_seconds: float
+    address: Address
+    payer: Payer
 
     @property
     def model(self) -> ModelBackend:
-        """The model that answers."""
-        return self._context.model
+        """The model that answers here."""
+        return self.models.answering(self.address)
+
+    def role(self, role: Role) -> ModelBackend | None:
+        """The model for a role here, if there is one."""
+        return self.models.choose(role, self.address)
+
+
+class SupportAgent:
+    """Answers from `knowledge` with `models`, or with one model for all. Safe to share between conversations.
+
+    `max_tokens` bounds an answer; `total_seconds` is what the models of one reply may take together.
+    """
+
+    def __init__(
+        self,
+        models: ModelBackend | Models,
+        knowledge: KnowledgeBase,
+        persona: Persona | None = None,
+        *,
+        max_tokens: int = 700,
+        total_seconds: float = TOTAL_SECONDS,
+    ) -> None:
+        self._models = models if isinstance(models, Models) else Models.only(models)
+        self._knowledge = knowledge
+        self._persona = persona or Persona()
+        self._max_tokens = max_tokens
+        self._total_seconds = total_seconds
+        self._graph: CompiledStateGraph[State, Context, State, State] | None = None
+
+    def _context(self, conversation: Conversation) -> Context:
+        return Context(
+            self._models,
+            self._knowledge,
+            self._persona,
+            self._max_tokens,
+            self._total_seconds,
+            conversation.address,
+            _payer(conversation),
+        )
+
+    async def summarise(self, conversation: Conversation) -> Summary | None:
+        """Sum up the older messages of a long conversation; `None` when it is short, or cannot be summed up now.
+
+        What is returned belongs into the conversation before its next message; nobody has to wait for it.
+        """
+        history = recent(replace(conversation, messages=(*conversation.messages, *conversation.messages[-1:])))
+        context = self._context(conversation)
+        model = context.role("summarise")
+        if model is None or len(history) < HISTORY_MESSAGES:
+            return None
+        before = conversation.summary.text if conversation.summary is not None else ""
+        old = history[:-KEPT_MESSAGES]
+        prompt = replace(summary_prompt(old, before), seconds=SECONDS["summarise"], payer=context.payer)
+        try:
+            text = (await complete(model, prompt)).text.strip()
+        except ModelError:
+            return None
+        return Summary(text, old[-1].id) if says_something(text) else None
 
     async def reply(self, conversation: Conversation) -> AsyncGenerator[ReplyEvent]:
         """Reply to the conversation's last message: any number of Status and Delta, then one Answer or Handoff.
@@ -107,8 +183,14 @@ class SupportAgent:
         """
         if self._graph is None:
             self._graph = _graph()
-        start: State = {"conversation": conversation, "usage": Usage(), "notes": ()}
-        stream = self._graph.astream(start, context=self._context, stream_mode="custom")
+        start: State = {
+            "conversation": conversation,
+            "began": time.monotonic(),
+            "usage": Usage(),
+            "notes": (),
+            "failed": frozenset(),
+        }
+        stream = self._graph.astream(start, context=self._context(conversation), stream_mode="custom")
         async with aclosing(cast("AsyncGenerator[ReplyEvent]", stream)) as events:
             async for event in events:
                 yield event
@@ -140,6 +222,14 @@ def _emit(event: ReplyEvent) -> None:
     get_stream_writer()(event)
 
 
+def _payer(conversation: Conversation) -> Payer:
+    """Whose budgets a reply to the conversation's last message counts against."""
+    address = conversation.address
+    channel = str(replace(address, thread=""))
+    author = conversation.messages[-1].author if conversation.messages else ""
+    return Payer(str(address), channel, f"{address.connector}:{address.space}:{author}")
+
+
 # The nodes --------------------------------------------------------------------------------------------------------------
 
 
@@ -153,14 +243,76 @@ async def _understand(state: State, runtime: Runtime[Context]) -> State:
         "question": received.text,
         "standalone": received.text,
         "shortened": received.shortened,
-        "history": tuple(message for message in messages[:-1] if says_something(message.text)),
+        "history": recent(state["conversation"]),
         "intent": policy.intent_of(received.text),
     }
     if (settled := _without_looking_up(known, context)) is not None:
         return {**known, "result": settled}
-    if known["history"] and context.model.generative:
+    if context.role("triage") is not None:
+        known = await _triage(known, context)
+        settled = _without_looking_up(known, context)
+        return {**known, "result": settled} if settled is not None else known
+    if known["history"]:
         return await _rewrite(known, context)
     return known
+
+
+async def _asked(prompt: Prompt, state: State, context: Context) -> tuple[Completion | None, State]:
+    """A model's whole reply in the role of the prompt, `None` if none came; and the state with what it cost."""
+    model = context.role(prompt.role)
+    if model is None:
+        return None, state
+    seconds = min(SECONDS[prompt.role], _seconds_left(state, context))
+    try:
+        done = await complete(model, replace(prompt, seconds=seconds, payer=context.payer))
+    except ModelError as error:
+        return None, _with(state, error.usage, (str(error),), {error.kind})
+    return done, _with(state, done.usage, done.notes, done.failed)
+
+
+def _with(state: State, usage: Usage, notes: tuple[str, ...], failed: Set[str]) -> State:
+    return {
+        **state,
+        "usage": state["usage"] + usage,
+        "notes": (*state["notes"], *notes),
+        "failed": state["failed"] | failed,
+    }
+
+
+def _seconds_left(state: State, context: Context) -> float:
+    return max(0.1, context.total_seconds - (time.monotonic() - state["began"]))
+
+
+async def _triage(state: State, context: Context) -> State:
+    """Have a model tell what kind of message it is, and put it so that it can be looked up; else the rules stand."""
+    prompt = triage_prompt(
+        state["question"],
+        state["history"],
+        await _documents_language(context),
+        company=context.persona.company,
+        summary=_summary(state),
+    )
+    done, state = await _asked(prompt, state, context)
+    if done is None or done.last.parsed is None:
+        return state
+    sorted_as = done.last.parsed
+    intent = cast("policy.Intent", sorted_as["intent"])
+    return {**state, "intent": intent, "standalone": _usable(sorted_as["standalone"], state)}
+
+
+async def _documents_language(context: Context) -> str:
+    return (await context.knowledge.language()).capitalize()
+
+
+def _summary(state: State) -> str:
+    summary = state["conversation"].summary
+    return summary.text if summary is not None else ""
+
+
+def _usable(line: str, state: State) -> str:
+    """The question made to stand alone, unless it is no question."""
+    line = next((line.strip() for line in line.splitlines() if says_something(line)), "")
+    return line if line and len(line) <= LONGEST_REWRITE else state["question"]
 
 
 def _without_looking_up(state: State, context: Context) -> Answer | Handoff | None:
@@ -172,6 +324,8 @@ def _without_looking_up(state: State, context: Context) -> Answer | Handoff | No
             return _handoff(state, context, "policy", wording.CRISIS)
         case "person":
             return _handoff(state, context, "asked", wording.PERSON)
+        case "refuse":
+            return _handoff(state, context, "policy", wording.REFUSED)
         case "small_talk":
             thanked = policy.is_thanks(state["question"])
             return Answer(wording.WELCOME if thanked else wording.greeting(context.persona.company))
@@ -180,22 +334,11 @@ def _without_looking_up(state: State, context: Context) -> Answer | Handoff | No
 
 
 async def _rewrite(state: State, context: Context) -> State:
-    """Have the model put the question so that it can be looked up; the question stays as it is when that fails."""
-    language = (await context.knowledge.language()).capitalize()
-    prompt = rewrite_prompt(state["question"], state["history"], language)
-    text, usage, notes = "", state["usage"], list(state["notes"])
-    try:
-        async with aclosing(context.model.stream(prompt)) as chunks:
-            async for chunk in chunks:
-                text += chunk.text
-                usage += chunk.usage
-                notes += [chunk.note] if chunk.note else []
-    except ModelError as error:
-        notes.append(str(error))
-    line = next((line.strip() for line in text.splitlines() if says_something(line)), "")
-    if not line or len(line) > LONGEST_REWRITE:
-        line = state["question"]
-    return {**state, "standalone": line, "usage": usage, "notes": tuple(notes)}
+    """Have a model put the question so that it can be looked up; the question stays as it is when that fails."""
+    language = await _documents_language(context)
+    prompt = rewrite_prompt(state["question"], state["history"], language, _summary(state))
+    done, state = await _asked(prompt, state, context)
+    return {**state, "standalone": _usable(done.text if done is not None else "", state)}
 
 
 async def _retrieve(state: State, runtime: Runtime[Context]) -> State:
@@ -244,43 +387,78 @@ async def _search(state: State, context: Context) -> SearchResult:
 
 
 async def _answer(state: State, runtime: Runtime[Context]) -> State:
-    """Have the model write, streaming what may be shown as a draft."""
+    """Have the model write, streaming what may be shown as a draft; ask once more when that is not good enough."""
     context = runtime.context
-    found = state["found"]
     _emit(Status("Writing the answer ..."))
     prompt = answer_prompt(
         state["question"],
-        found,
+        state["found"],
         state["history"],
         company=context.persona.company,
         max_tokens=context.max_tokens,
         asked_back=policy.has_asked_back(state["history"]),
         standalone=state["standalone"],
+        summary=_summary(state),
     )
-    gate, marks = Gate(len(found.hits), allowed_urls(found.hits)), MarkReader()
-    shown, last, usage, notes = "", Chunk(), state["usage"], list(state["notes"])
+    state = {**state, "prompt": prompt.version if context.model.generative else ""}
+    state = await _written(prompt, state, context, shown=True)
+    wish = _wish(state, context) if "written" in state else ""
+    if not wish:
+        return state
+    _emit(Status("Putting it better ..."))
+    again = await _written(with_wish(prompt, state["written"].text, wish), state, context, shown=False)
+    spent: State = {**state, "usage": again["usage"], "notes": again["notes"], "failed": again["failed"]}
+    better = "result" not in again and finished(again["written"], state["found"].hits)
+    return again if better else spent
+
+
+async def _written(prompt: Prompt, state: State, context: Context, *, shown: bool) -> State:
+    """What the model writes, behind the gate; a hand-off when it fails."""
+    hits = state["found"].hits
+    gate, marks = Gate(len(hits), allowed_urls(hits)), MarkReader()
+    text, last, usage = "", Chunk(), Usage()
+    notes: list[str] = []
+    failed: set[str] = set()
+    ready = replace(prompt, seconds=_seconds_left(state, context), payer=context.payer)
     try:
-        async with aclosing(context.model.stream(prompt)) as chunks:
+        async with aclosing(context.model.stream(ready)) as chunks:
             async for chunk in chunks:
                 usage += chunk.usage
                 notes += [chunk.note] if chunk.note else []
+                failed |= {chunk.failed} - {""}
                 last = chunk if chunk.finish else last
-                shown += _show(gate.feed(marks.feed(chunk.text)), marks)
+                piece = gate.feed(marks.feed(chunk.text))
+                text += _show(piece, marks) if shown else piece
     except ModelError as error:
-        state = {**state, "usage": usage, "notes": (*notes, str(error))}
-        return {**state, "result": _handoff(state, context, "failed", wording.FAILED)}
-    shown += _show(gate.feed(marks.end()) + gate.end(), marks)
+        state = _with(state, usage + error.usage, (*notes, str(error)), failed | {error.kind})
+        sentence = {"filtered": wording.FILTERED, "budget": wording.BUDGET}.get(error.kind, wording.FAILED)
+        reason: HandoffReason = "failed" if sentence is wording.FAILED else "policy"
+        return {**state, "result": _handoff(state, context, reason, sentence)}
+    piece = gate.feed(marks.end()) + gate.end()
+    text += _show(piece, marks) if shown else piece
     if last.finish == "length":
         notes.append(f"The answer was cut at {context.max_tokens} tokens (max_answer_tokens).")
-    written = Written(shown, marks.mark, tuple(gate.cited), last.finish == "length")
+    state = _with(state, usage, tuple(notes), failed)
     return {
         **state,
-        "written": written,
-        "usage": usage,
-        "notes": tuple(notes),
+        "written": Written(text, marks.mark, tuple(gate.cited), last.finish == "length"),
         "model": last.model,
-        "prompt": prompt.version if context.model.generative else "",
     }
+
+
+def _wish(state: State, context: Context) -> str:
+    """What a model has to be asked once more, in its words; empty when the draft will do."""
+    written = state["written"]
+    if written.mark is not None or state["model"] == QUOTES:
+        return ""
+    if written.cut:
+        return (
+            f"That was too long and broke off. Answer again in at most {context.max_tokens // 4} words, with [n] marks."
+        )
+    asked, answered = language_told(state["question"]), language_told(written.text)
+    if asked is not None and answered is not None and asked != answered:
+        return f"Answer again in {asked.capitalize()}, the language of the customer's message, with the same [n] marks."
+    return ""
 
 
 def _show(text: str, marks: MarkReader) -> str:
@@ -291,12 +469,29 @@ def _show(text: str, marks: MarkReader) -> str:
 
 async def _check(state: State, runtime: Runtime[Context]) -> State:
     """Decide what is sent: the draft as an answer if it holds, else a hand-off. Ends every reply."""
-    result = state.get("result") or _judged(state, runtime.context)
+    context = runtime.context
+    result = state.get("result") or _settle(state, context)
+    judge = context.role("judge")
+    if judge is not None and isinstance(result, Answer) and result.citations and state["model"] != QUOTES:
+        _emit(Status("Checking the answer ..."))
+        seconds = min(SECONDS["judge"], _seconds_left(state, context))
+        judgement = await judged(
+            judge,
+            state["question"],
+            result.text,
+            [citation.passage for citation in result.citations],
+            seconds=seconds,
+            payer=context.payer,
+        )
+        state = _with(state, judgement.usage, judgement.notes, judgement.failed)
+        # A judge that does not answer leaves it at the checks that code has made.
+        if judgement.grounded is False:
+            result = _handoff(state, context, "unsure", wording.UNSURE)
     _emit(replace(result, provenance=_provenance(state)))
     return state
 
 
-def _judged(state: State, context: Context) -> Answer | Handoff:
+def _settle(state: State, context: Context) -> Answer | Handoff:
     written, hits = state["written"], state["found"].hits
     text = finished(written, hits)
     match written.mark:
@@ -318,9 +513,11 @@ def _judged(state: State, context: Context) -> Answer | Handoff:
 
 def _completed(text: str, state: State, context: Context) -> str:
     """An answer with the sentences that code adds to it."""
-    before = wording.CANNOT_DO if state["intent"] == "action" and not context.model.generative else ""
+    quoted = state["model"] == QUOTES
+    before = wording.CANNOT_DO if state["intent"] == "action" and quoted else ""
     after = wording.SHORTENED if state["shortened"] else ""
-    return "\n\n".join(part for part in (before, text, after) if part)
+    budget = wording.QUOTED_FOR_BUDGET if quoted and "budget" in state["failed"] else ""
+    return "\n\n".join(part for part in (before, text, after, budget) if part)
 
 
 def _handoff(state: State, context: Context, reason: HandoffReason, text: str) -> Handoff:
@@ -335,7 +532,10 @@ def _handoff(state: State, context: Context, reason: HandoffReason, text: str) -
 
 
 def _provenance(state: State) -> Provenance:
-    return Provenance(state.get("model"), state.get("prompt", ""), state["usage"], state["notes"])
+    # The same note from two calls is one.
+    notes = tuple(dict.fromkeys(state["notes"]))
+    filtered = "filtered" in state["failed"]
+    return Provenance(state.get("model"), state.get("prompt", ""), state["usage"], notes, filtered)
 
 
 def _text_of(message: Message) -> str:

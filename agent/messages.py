@@ -52,7 +52,8 @@ class Attachment:
 class Message:
     """One thing said. `id` is the platform's own identity of it, so that a redelivery is the same message.
 
-    `outcome` is set on the agent's messages only: what kind of reply it was.
+    `outcome` is set on the agent's messages only: what kind of reply it was. `withheld`: a provider's content filter
+    stopped at it, so it is not sent to a model again, lest every later turn fails as well.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Message:
     sent_at: datetime
     attachments: tuple[Attachment, ...] = ()
     outcome: Outcome | None = None
+    withheld: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +84,25 @@ Inbound = Message | Feedback
 
 
 @dataclass(frozen=True, slots=True)
+class Summary:
+    """What was said in a long conversation, up to and with the message whose id is `until`."""
+
+    text: str
+    until: str
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
-    """All that was said at one address, oldest first. `audiences` follows the room: only such documents are searched."""
+    """All that was said at one address, oldest first. `audiences` follows the room: only such documents are searched.
+
+    `summary` stands for the oldest messages when a model is told what was said.
+    """
 
     address: Address
     messages: tuple[Message, ...] = ()
     mode: Mode = "agent"
     audiences: frozenset[str] = frozenset({PUBLIC})
+    summary: Summary | None = None
 
     def with_message(self, message: Message) -> Conversation:
         """The same conversation with one more message at its end."""
@@ -110,15 +124,19 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens and money of all model calls of one reply. `cost_usd` is `None` when a price is unknown, 0 when it is free.
+    """Tokens and money of model calls. `cost_usd` is `None` when a price is unknown, 0 when it is free.
 
-    `estimated` says that a server reported no usage and the tokens were counted from the text, at 4 characters each.
+    `cached_tokens` and `cache_write_tokens` are part of `prompt_tokens`, `reasoning_tokens` of `completion_tokens`.
+    `estimated` says that a server reported no usage and the tokens were counted from the text.
     """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float | None = 0.0
     estimated: bool = False
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         unknown = self.cost_usd is None or other.cost_usd is None
@@ -127,6 +145,9 @@ class Usage:
             self.completion_tokens + other.completion_tokens,
             None if unknown else (self.cost_usd or 0.0) + (other.cost_usd or 0.0),
             self.estimated or other.estimated,
+            self.cached_tokens + other.cached_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
         )
 
 
@@ -135,13 +156,15 @@ class Provenance:
     """How a reply came about: which model wrote it, from which version of the prompt, at what cost.
 
     `prompt` is the content hash of the prompt's file; empty when no prompt was sent. `notes` are sentences for the
-    operator (a model that failed, search without vectors), never for the customer.
+    operator (a model that failed, search without vectors), never for the customer. `filtered`: a provider's content
+    filter stopped at the customer's message.
     """
 
     model: str | None = None
     prompt: str = ""
     usage: Usage = field(default_factory=Usage)
     notes: tuple[str, ...] = ()
+    filtered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Literal
 from agent.messages import Message
 from knowledge.search import SearchResult
 
-Intent = Literal["question", "person", "small_talk", "action", "crisis", "empty"]
+Intent = Literal["question", "person", "small_talk", "action", "refuse", "crisis", "empty"]
 
 QUOTES_THRESHOLD = {"hybrid": 0.65, "keyword": 0.6}
 """Confidence below which the documents' own words are not offered as an answer."""

@@ -18,7 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import SettingsError
-from agent.models.presets import key_names
+from agent.messages import Address
+from agent.models.metering import SCOPES, Budget, Scope
+from agent.models.preset_schema import checked
+from agent.models.presets import Presets, built_in, key_names, merged
+from agent.models.providers import installed
 
 FILE = "frontdesk.toml"
 DOTENV = ".env"
@@ -27,7 +31,10 @@ PREFIX = "FRONTDESK_"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One row of the table. `kind` is str, int, float, bool or Path; `choices` limits a str."""
+    """One row of the table. `kind` is str, int, float, bool or Path; `choices` limits a str.
+
+    `per_channel`: it may be set anew for a channel, in the table `[channels."..."]` of `frontdesk.toml`.
+    """
 
     name: str
     kind: type
@@ -37,6 +44,11 @@ class Setting:
     choices: tuple[str, ...] = ()
     minimum: float = 0
     secret: bool = False
+    per_channel: bool = False
+    pattern: str = ""
+    """What a str has to look like, and"""
+    form: str = ""
+    """what that is in words."""
 
     @property
     def variable(self) -> str:
@@ -53,15 +65,84 @@ TABLE: tuple[Setting, ...] = (
         "(`http://host:8000/v1#model`), or `quotes`, which needs no model and repeats the documents' own words. Several, "
         "separated by commas, are tried in order. Unset: `qwen` if DASHSCOPE_API_KEY is set, else `quotes`.",
         "qwen",
+        per_channel=True,
+    ),
+    Setting(
+        "model_answer",
+        str,
+        "",
+        "The models that write answers, if not those of `model`.",
+        "qwen,deepseek,ollama:qwen3.5:9b,quotes",
+        per_channel=True,
+    ),
+    Setting(
+        "model_rewrite",
+        str,
+        "",
+        "The models that make follow-ups stand alone, if not those of `model`.",
+        "qwen:qwen-flash",
+        per_channel=True,
+    ),
+    Setting(
+        "model_triage",
+        str,
+        "",
+        "The models that sort messages before they are answered. Unset: rules do, and the answering model in the same call.",
+        "qwen:qwen-flash",
+        per_channel=True,
+    ),
+    Setting(
+        "model_judge",
+        str,
+        "",
+        "The models that check each answer against its sources before it is sent; what does not hold is handed to a person. "
+        "Best of another family than the one that answers. Unset: the checks that code can do.",
+        "deepseek",
+        per_channel=True,
+    ),
+    Setting(
+        "model_summarise",
+        str,
+        "",
+        "The models that sum up long conversations, so that less is sent, if not those of `model`.",
+        "qwen:qwen-flash",
+        per_channel=True,
+    ),
+    Setting(
+        "model_rerank",
+        str,
+        "",
+        "A model that puts what was found into a better order: `qwen`, `vllm:MODEL`, `llamacpp:MODEL` or a server with a "
+        "`/rerank` path. Unset: the order of vectors and keywords.",
+        "qwen",
     ),
     Setting("model_api_key", str, "", "The key for a model given by its address.", secret=True),
     Setting(
         "qwen_region",
         str,
         "intl",
-        "Where the Alibaba key belongs: keys work in one region only.",
+        "Where the Alibaba key belongs, as keys work in one region only: `intl`, `us`, `cn`, `hk`, or a workspace and its "
+        "region (`ws-1a2b.eu-central-1`; `trial.eu-central-1` for tests).",
         "intl",
-        choices=("intl", "us", "cn", "hk"),
+        pattern=r"intl|us|cn|hk|[A-Za-z0-9-]{1,63}\.(?:ap-southeast-1|us-east-1|cn-beijing|cn-hongkong|ap-northeast-1|eu-central-1)",
+        form="one of intl, us, cn, hk, or WORKSPACE.REGION",
+    ),
+    *(
+        Setting(
+            f"budget_{scope}",
+            str,
+            "",
+            f"What models may cost {where}: `0.50` (USD), or `200000 tokens`. A call that would cost more is not made.",
+            example,
+            pattern=r"(?i:\$?\s*\d[\d_]*(?:(?:\.\d+)?\s*(?:usd)?|\s*tokens?))",
+            form="an amount of money such as 0.50, or of tokens such as 200000 tokens",
+        )
+        for scope, where, example in (
+            ("conversation", "in one conversation", "0.05"),
+            ("person", "for one person in a day (UTC)", "0.20"),
+            ("channel", "in one channel in a day", "2.00"),
+            ("day", "in a day in all", "20"),
+        )
     ),
     Setting("max_answer_tokens", int, 700, "The longest answer, in the model's tokens.", "700", minimum=50),
     Setting("first_token_seconds", float, 8.0, "How long a model may take to begin its answer.", "8", minimum=0.1),
@@ -118,6 +199,8 @@ TABLE: tuple[Setting, ...] = (
     ),
 )
 _BY_NAME = {setting.name: setting for setting in TABLE}
+_ALSO_CALLED = {"model_embed": "embedder"}
+_TABLES = ("presets", "channels")
 _LARGEST = 1e9
 _LONGEST_SHOWN = 20
 """Characters. A longer value is not repeated in an error: it may be a key that was put into the wrong place."""
@@ -142,6 +225,10 @@ class Settings:
     values: Mapping[str, Any]
     sources: Mapping[str, str] = field(default_factory=dict)
     keys: Mapping[str, Secret] = field(default_factory=dict)
+    presets: Presets = field(default_factory=built_in)
+    """Presets of models: the built-in ones, those of plugins, and those of `frontdesk.toml`, in this order."""
+    channels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What is set anew for a channel (`slack:T1/C1`), a workspace (`slack:T1`) or a connector (`slack`)."""
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -153,6 +240,21 @@ class Settings:
             values={**self.values, **values},
             sources={**self.sources, **dict.fromkeys(values, "the command line")},
         )
+
+    def in_channel(self, address: Address) -> Settings:
+        """The settings for a conversation there. A channel's `model` stands for every role that it does not name itself."""
+        values, sources = dict(self.values), dict(self.sources)
+        for key in (address.connector, f"{address.connector}:{address.space}", channel_of(address)):
+            own = self.channels.get(key, {})
+            if "model" in own:
+                values.update({name: "" for name in values if name.startswith("model_") and _BY_NAME[name].per_channel})
+            values.update(own)
+            sources.update(dict.fromkeys(own, f"[channels.{json.dumps(key)}] in {FILE}"))
+        return replace(self, values=values, sources=sources)
+
+    def budgets(self) -> dict[Scope, Budget]:
+        """The budgets that are set."""
+        return {scope: budget_of(self[f"budget_{scope}"]) for scope in SCOPES if self[f"budget_{scope}"]}
 
 
 def load(directory: Path, environment: Mapping[str, str], *, file: Path | None = None) -> Settings:
@@ -169,9 +271,16 @@ def load(directory: Path, environment: Mapping[str, str], *, file: Path | None =
     values = {setting.name: setting.default for setting in TABLE}
     sources = {setting.name: "default" for setting in TABLE}
     keys: dict[str, Secret] = {}
-    known_keys = set(key_names())
+    tables: dict[str, Mapping[str, Any]] = {name: {} for name in _TABLES}
     for name, value, place in _from_toml(toml, text or ""):
-        values[name], sources[name] = value, place
+        if name in _TABLES:
+            tables[name] = value
+        else:
+            values[name], sources[name] = value, place
+    presets = merged(merged(built_in(), installed().presets), tables["presets"])
+    if tables["presets"]:
+        checked(presets, str(toml))
+    known_keys = set(key_names(presets))
     variables = [*_from_dotenv(toml.parent / DOTENV)]
     variables += [(name, value, f"environment variable {name}") for name, value in sorted(environment.items())]
     for variable, given, place in variables:
@@ -179,14 +288,26 @@ def load(directory: Path, environment: Mapping[str, str], *, file: Path | None =
             keys[variable] = _secret(given, place)
         elif variable.upper().startswith(PREFIX):
             name = variable.upper().removeprefix(PREFIX).lower()
+            name = _ALSO_CALLED.get(name, name)
             if name not in _BY_NAME and variable in environment and _KUBERNETES.fullmatch(variable):
                 continue
             setting = _setting(name, place, variable)
             # An empty text is a text; anything else that is empty is not set.
-            if given.strip() or (setting.kind is str and not setting.choices):
+            if given.strip() or (setting.kind is str and not setting.choices and not setting.pattern):
                 values[setting.name] = _converted(setting, given, place, variable)
                 sources[setting.name] = place
-    return Settings(values, sources, keys)
+    return Settings(values, sources, keys, presets, tables["channels"])
+
+
+def channel_of(address: Address) -> str:
+    """The id of the channel that a conversation takes place in: its address without the thread."""
+    return str(replace(address, thread=""))
+
+
+def budget_of(text: str) -> Budget:
+    """A budget as it is written: `0.50`, `$0.50`, `0.50 USD`, `200000 tokens`."""
+    amount = re.sub(r"[^\d.]", "", text)
+    return Budget(tokens=int(amount)) if "token" in text.lower() else Budget(usd=float(amount))
 
 
 def _read(path: Path) -> str | None:
@@ -218,11 +339,16 @@ def _from_toml(path: Path, text: str) -> Iterator[tuple[str, Any, str]]:
         raise SettingsError(
             f"{path}, line {line}: not valid TOML: {reason}.", 'A setting is written as: name = "value"'
         ) from None
-    for name, value in table.items():
-        place = f"{path}, line {_line_of(text, name)}"
+    for written, value in table.items():
+        name = _ALSO_CALLED.get(written, written)
+        place = f"{path}, line {_line_of(text, written)}"
+        if name in _TABLES:
+            yield name, _table(name, value, text, path), place
+            continue
         if name not in _BY_NAME and isinstance(value, dict):
             raise SettingsError(
-                f"{place}: there is no table {name!r}.", "Settings stand in the file without any [table]."
+                f"{place}: there is no table {name!r}.",
+                'Settings stand in the file before any [table]; tables are [presets.NAME] and [channels."CHANNEL"].',
             )
         setting = _setting(name, place, name)
         if setting.secret:
@@ -234,6 +360,28 @@ def _from_toml(path: Path, text: str) -> Iterator[tuple[str, Any, str]]:
         if setting.kind is Path:
             converted = path.parent / converted
         yield name, converted, place
+
+
+def _table(name: str, value: Any, text: str, path: Path) -> Mapping[str, Any]:
+    """`[presets.NAME]` or `[channels."CHANNEL"]`, with the settings of a channel converted."""
+    example = "[presets.acme]" if name == "presets" else '[channels."slack:T1/C1"]'
+    place = f"{path}, line {_line_of(text, name)}"
+    if not isinstance(value, dict) or not all(isinstance(one, dict) for one in value.values()):
+        raise SettingsError(f"{place}: {name} is a table of tables.", f"Write it as {example} with settings below.")
+    if name == "presets":
+        return value
+    channels = {}
+    for channel, own in value.items():
+        converted = {}
+        for written, given in own.items():
+            where = f"{place}, channel {channel!r}"
+            setting = _setting(written, where, written)
+            if not setting.per_channel:
+                allowed = ", ".join(one.name for one in TABLE if one.per_channel)
+                raise SettingsError(f"{where}: {written} cannot be set for a channel.", f"What can be is: {allowed}.")
+            converted[setting.name] = _converted(setting, given, where, written)
+        channels[channel] = converted
+    return channels
 
 
 def _line_of(text: str, name: str) -> int:
@@ -350,6 +498,8 @@ def _parse_text(setting: Setting, value: Any) -> str:
         raise ValueError("it is not UTF-8 text")
     if setting.secret:
         return _secret(value)
+    if setting.pattern and not re.fullmatch(setting.pattern, value.strip()):
+        raise ValueError(f"it is {setting.form}")
     if setting.choices and value.strip() not in setting.choices:
         raise ValueError(f"it is one of {', '.join(setting.choices)}")
     # The space at the end of a prefix is part of it.

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from agent.errors import ModelError
 from agent.messages import Delivery, Inbound, Usage
 from agent.models.base import Chunk, Prompt
+from agent.models.structured import parsed
 
 Script = str | ModelError | Callable[[Prompt], str]
 
@@ -34,10 +35,15 @@ class ScriptedModel:
         if isinstance(line, ModelError):
             raise line
         text = line if isinstance(line, str) else line(prompt)
+        found = parsed(text, prompt.schema) if prompt.schema is not None else None
         for piece in re.findall(r"\s*\S+|\s+$", text):
             yield Chunk(text=piece, model=self.name)
-        asked = sum(len(message.content.split()) for message in prompt.messages)
-        yield Chunk(finish="stop", usage=Usage(asked, len(text.split())), model=self.name)
+        usage = self.estimate(prompt, len(text.split()))
+        yield Chunk(finish="stop", usage=usage, model=self.name, parsed=found)
+
+    def estimate(self, prompt: Prompt, completion_tokens: int, /) -> Usage:
+        """Words counted as tokens, at no price."""
+        return Usage(sum(len(message.content.split()) for message in prompt.messages), completion_tokens)
 
     async def close(self) -> None:
         """Nothing to release."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from agent import wording
@@ -29,6 +30,7 @@ class Turns:
         self._handoff_message = handoff_message
         self._conversations: dict[str, Conversation] = {}
         self._order: dict[str, asyncio.Lock] = {}
+        self._background: set[asyncio.Task[None]] = set()
         self.feedback: list[Feedback] = []
         """What people said of replies, oldest first."""
 
@@ -48,11 +50,30 @@ class Turns:
                 return
             conversation = before.with_message(inbound)
             self._conversations[key] = conversation
-            reply = await self._reply(conversation, inbound)
+            reply, filtered = await self._reply(conversation, inbound)
+            if filtered:
+                held = replace(inbound, withheld=True)
+                conversation = replace(conversation, messages=(*conversation.messages[:-1], held))
             self._conversations[key] = conversation.with_message(reply)
+        # Nobody waits for the summary of a long conversation; it is there for one of the next messages.
+        task = asyncio.create_task(self._summarise(key))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
-    async def _reply(self, conversation: Conversation, message: Message) -> Message:
-        """Make and show the reply; what goes wrong ends as an honest sentence."""
+    async def settle(self) -> None:
+        """Wait for what is still done in the background."""
+        await asyncio.gather(*self._background)
+
+    async def _summarise(self, key: str) -> None:
+        summary = await self._agent.summarise(self._conversations[key])
+        if summary is not None:
+            self._conversations[key] = replace(self._conversations[key], summary=summary)
+
+    async def _reply(self, conversation: Conversation, message: Message) -> tuple[Message, bool]:
+        """Make and show the reply, and tell whether a content filter stopped at the message.
+
+        What goes wrong ends as an honest sentence.
+        """
         result: Answer | Handoff | None = None
         draft = ""
         try:
@@ -73,7 +94,7 @@ class Turns:
             )
         assert result is not None, "a reply ends with an Answer or a Handoff"
         await self._show(message, result)
-        return Message(
+        reply = Message(
             id=f"{message.id}/reply",
             address=message.address,
             author="frontdesk",
@@ -82,6 +103,7 @@ class Turns:
             sent_at=datetime.now(UTC),
             outcome=result.outcome,
         )
+        return reply, result.provenance.filtered
 
     async def _show(self, message: Message, event: object) -> None:
         await self._deliver(Delivery(message.address, message.id, event))  # type: ignore[arg-type]

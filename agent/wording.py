@@ -7,6 +7,11 @@ UNSURE = "I couldn't find this in our help articles, and I don't want to guess. 
 UNCLEAR = "I'm not sure that I understand your question, so I won't guess. {next}"
 REFUSED = "I can't help with this here. {next}"
 FAILED = "I can't answer this right now. {next}"
+FILTERED = "I'm not able to answer this message. {next}"
+BUDGET = "I have reached the limit of what I may answer by myself for now. {next}"
+QUOTED_FOR_BUDGET = (
+    "(I have reached today's limit for writing answers, so this is word for word from our help articles.)"
+)
 CRISIS = (
     "I'm really sorry that you are going through this. I'm not able to help with it myself, but people can: please call "
     "your local emergency number now if you are in danger, or find a helpline at https://findahelpline.com. I've told a "

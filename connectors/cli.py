@@ -145,6 +145,68 @@ def show(options: Options, document: str, passages: bool, as_json: bool) -> None
     _run(show(options, document, passages=passages, as_json=as_json))
 
 
+@frontdesk.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_everywhere
+@click.pass_context
+def models(context: click.Context, as_json: bool) -> None:
+    """List the models there are presets for, and those in use."""
+    if context.invoked_subcommand is None:
+        from connectors.commands.models import models
+
+        _run(models(context.obj, as_json=as_json))
+
+
+@models.command("check")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_everywhere
+@click.pass_obj
+def check_models(options: Options, names: tuple[str, ...], as_json: bool) -> None:
+    """Send a tiny call through each model in use, and say what works: stream, JSON, tools, usage.
+
+    A NAME is a model as FRONTDESK_MODEL names it, or a role (answer, rewrite, triage, judge, summarise).
+    """
+    from connectors.commands.models import check
+
+    sys.exit(_run(check(options, names, as_json=as_json)))
+
+
+@frontdesk.command()
+@click.option("--models", "names", required=True, metavar="A,B", help="The models to compare, separated by commas.")
+@click.argument("cases", type=_FOLDER)
+@click.option("--html", type=_FOLDER, help="Write a page to read.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many cases.")
+@click.option("--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Cases at once.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_everywhere
+@click.pass_obj
+def compare(
+    options: Options, names: str, cases: Path, html: Path | None, limit: int | None, concurrency: int, as_json: bool
+) -> None:
+    """Answer the questions of CASES (JSONL) with several models, and show the answers and their cost side by side."""
+    from connectors.commands.compare import compare
+
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    _run(compare(options, chosen, cases, html=html, as_json=as_json, limit=limit, concurrency=concurrency))
+
+
+@frontdesk.command()
+@click.option("--days", type=click.IntRange(1, 3650), default=7, show_default=True, help="How many days back.")
+@click.option("--by", default="day,role,model", show_default=True, help="What to add up by: day, role, model.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_everywhere
+@click.pass_obj
+def usage(options: Options, days: int, by: str, as_json: bool) -> None:
+    """Show the tokens, cost and latency of model calls."""
+    from connectors.commands.usage import usage
+
+    columns = tuple(one.strip() for one in by.split(",") if one.strip())
+    if not columns or set(columns) - {"day", "role", "model"}:
+        raise click.UsageError("--by takes day, role and model, separated by commas.")
+    _run(usage(options, days=days, by=columns, as_json=as_json))
+
+
 @frontdesk.command()
 @click.argument("directory", type=_FOLDER)
 def init(directory: Path) -> None:
@@ -196,6 +258,8 @@ def _run(work: Coroutine[Any, Any, Result]) -> Result:
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine("Note: %(message)s"))
     logging.basicConfig(level=logging.ERROR, handlers=[handler])
+    # At a terminal the notes of each reply say which model failed.
+    logging.getLogger("agent.models.breaker").setLevel(logging.CRITICAL)
     return asyncio.run(work)
 
 

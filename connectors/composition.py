@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import os
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 from agent.errors import SettingsError
 from agent.graph import Persona, SupportAgent
-from agent.models.base import ModelBackend
-from agent.models.openai_compatible import Deadlines, OpenAICompatible, open_client
-from agent.models.presets import Endpoint, endpoint
+from agent.ledger import Ledger
+from agent.messages import Address
+from agent.models.base import ROLES, ModelBackend, Prompt, Role
+from agent.models.breaker import Breakers
+from agent.models.metering import Meter
+from agent.models.openai_compatible import Deadlines, OpenAICompatible
+from agent.models.pool import Pool
+from agent.models.presets import Catalogue, Endpoint
+from agent.models.providers import Surroundings, installed
 from agent.models.quotes import NAME as QUOTES
-from agent.models.quotes import Quotes
-from agent.models.routing import FallbackChain
+from agent.models.routing import FallbackChain, Models
 from agent.settings import Settings, load
 from knowledge.base import KnowledgeBase
 from knowledge.embeddings import Embedder, RemoteEmbedder
 from knowledge.minilm import MiniLM
+from knowledge.reranking import RemoteReranker
+
+ANYWHERE = Address("", "", "")
+"""No channel in particular: what holds there is what is set for all."""
+_ONLY_WHEN_SET: tuple[Role, ...] = ("triage", "judge")
+"""Roles that cost another call for each answer, and whose work is done by rules and by the answering model otherwise."""
 
 
 def read_settings(config: Path | None = None, data: Path | None = None) -> Settings:
@@ -37,64 +48,155 @@ def data_directory(settings: Settings) -> Path:
     return user_data_path("frontdesk", appauthor=False)
 
 
-def model_choices(settings: Settings) -> list[str]:
-    """The models to try, in order, as settings name them; `quotes` is always the last."""
-    chosen = [choice.strip() for choice in settings["model"].split(",") if choice.strip()]
-    if settings["model"] and not chosen:
+def model_choices(settings: Settings, role: Role = "answer") -> list[str]:
+    """The models to try for a role, in order, as settings name them; `quotes` is always the last that answers."""
+    own = settings[f"model_{role}"]
+    source = f"model_{role}" if own else "model"
+    written = own if own or role in _ONLY_WHEN_SET else settings["model"]
+    chosen = [choice.strip() for choice in written.split(",") if choice.strip()]
+    if written and not chosen:
         raise SettingsError(
-            f"{settings.sources['model']}: model names no model: {settings['model']!r}.",
-            "For example: FRONTDESK_MODEL=qwen",
+            f"{settings.sources[source]}: {source} names no model: {written!r}.", "For example: FRONTDESK_MODEL=qwen"
         )
-    if not chosen and settings.keys.get("DASHSCOPE_API_KEY"):
+    if not chosen and role not in _ONLY_WHEN_SET and settings.keys.get("DASHSCOPE_API_KEY"):
         chosen = ["qwen"]
-    return [*(choice for choice in chosen if choice != QUOTES), QUOTES]
+    generative = [choice for choice in dict.fromkeys(chosen) if choice != QUOTES]
+    return [*generative, QUOTES] if role == "answer" else generative
 
 
-def endpoint_of(choice: str, settings: Settings, *, purpose: str = "answer") -> Endpoint:
-    """The server behind a choice of model or embedder. Raises `SettingsError`, also when `offline` forbids it."""
-    url_key = settings["embedder_api_key" if purpose == "embed" else "model_api_key"]
-    found = endpoint(choice, settings.keys, url_key=url_key, region=settings["qwen_region"], purpose=purpose)
+def catalogue_of(settings: Settings) -> Catalogue:
+    """What resolves choices of models."""
+    return Catalogue(
+        settings.presets,
+        settings.keys,
+        settings["model_api_key"],
+        settings["embedder_api_key"],
+        {"qwen": settings["qwen_region"]},
+        tuple(installed().backends),
+    )
+
+
+def _allowed(found: Endpoint, settings: Settings) -> Endpoint:
     if settings["offline"] and not found.local:
         raise SettingsError(
-            f"`offline` is on, and {choice} is not on this machine.",
+            f"`offline` is on, and {found.name} is not on this machine.",
             "Switch `offline` off, or set FRONTDESK_MODEL=quotes.",
         )
     return found
 
 
-def build_model(settings: Settings, knowledge: KnowledgeBase) -> ModelBackend:
-    """The chain of models that answers."""
-    deadlines = Deadlines(settings["first_token_seconds"], settings["idle_seconds"], settings["total_seconds"])
-    backends: list[ModelBackend] = []
-    for choice in model_choices(settings):
-        if choice == QUOTES:
-            backends.append(Quotes(knowledge.similarity))
-        else:
-            backends.append(OpenAICompatible(endpoint_of(choice, settings), deadlines))
-    return FallbackChain(backends)
+@dataclass(frozen=True, slots=True)
+class ModelBuilder:
+    """Makes each model once, and the chains of them: whoever uses the same model shares its breaker and its connections."""
+
+    settings: Settings
+    surroundings: Surroundings
+    meter: Meter
+    breakers: Breakers = field(default_factory=Breakers)
+    _backends: dict[str, ModelBackend] = field(default_factory=dict)
+    _chains: dict[tuple[str, ...], FallbackChain] = field(default_factory=dict)
+
+    def backend(self, choice: str) -> ModelBackend:
+        """The model that a choice names. Raises `SettingsError`, also when `offline` forbids it."""
+        if choice not in self._backends:
+            name, _, model = choice.partition(":")
+            plugin = installed().backends.get(name.strip().lower())
+            if plugin is not None:
+                self._backends[choice] = plugin(model.strip(), self.surroundings)
+            else:
+                endpoint = _allowed(self.surroundings.catalogue.endpoint(choice), self.settings)
+                self._backends[choice] = OpenAICompatible(endpoint, self.surroundings.deadlines, self.surroundings.pool)
+        return self._backends[choice]
+
+    def chain(self, choices: list[str]) -> FallbackChain | None:
+        """The models of these choices in a row, `None` if there are none."""
+        if not choices:
+            return None
+        key = tuple(choices)
+        if key not in self._chains:
+            self._chains[key] = FallbackChain([self.backend(choice) for choice in choices], self.breakers, self.meter)
+        return self._chains[key]
+
+    def choose(self, role: Role, address: Address) -> ModelBackend | None:
+        """The models for a role in a channel."""
+        return self.chain(model_choices(self.settings.in_channel(address), role))
+
+    def check(self) -> None:
+        """Build everything that is set, so that a mistake is told at the start. Raises `SettingsError`."""
+        places = [ANYWHERE, *(_address_of(channel) for channel in self.settings.channels)]
+        for place in places:
+            for role in ROLES:
+                self.choose(role, place)
+        in_usd = [scope for scope, budget in self.settings.budgets().items() if budget.usd is not None]
+        for choice, backend in self._backends.items() if in_usd else ():
+            if backend.estimate(Prompt("answer", ()), 1_000).cost_usd is None:
+                raise SettingsError(
+                    f"budget_{in_usd[0]} is in USD, and the price of {choice} is not known.",
+                    f'Write the budget in tokens (budget_{in_usd[0]} = "200000 tokens"), or give the price in '
+                    "frontdesk.toml (docs/models.md).",
+                )
+
+    async def close(self) -> None:
+        """Close every model, and the connections they share."""
+        for backend in self._backends.values():
+            await backend.close()
+        await self.surroundings.pool.close()
 
 
-def build_embedder(settings: Settings) -> Embedder | None:
+def _address_of(channel: str) -> Address:
+    connector, _, rest = channel.partition(":")
+    space, _, room = rest.partition("/")
+    return Address(connector, space, room)
+
+
+def build_embedder(settings: Settings, pool: Pool) -> Embedder | None:
     """What makes vectors; `None` for search by keywords only."""
     choice = settings["embedder"]
     if choice == "none":
         return None
     if choice in ("", "minilm"):
         return MiniLM(download=not settings["offline"])
-    server = endpoint_of(choice, settings, purpose="embed")
+    server, asked = catalogue_of(settings).embeddings(choice)
+    server = _allowed(server, settings)
     return RemoteEmbedder(
-        open_client(server, retries=2),
+        pool.open(server, retries=2),
         server.model,
-        batch=server.embed_batch,
-        query_prefix=settings["embedder_query_prefix"],
+        batch=asked.batch,
+        query_prefix=settings["embedder_query_prefix"] or asked.query_prefix,
         dimensions=settings["embedder_dimensions"] or None,
     )
 
 
-def build_knowledge(settings: Settings, data: Path | None = None) -> KnowledgeBase:
+def build_reranker(settings: Settings, pool: Pool) -> RemoteReranker | None:
+    """What puts the passages that were found into a better order, if it is set."""
+    if not settings["model_rerank"]:
+        return None
+    server, asked = catalogue_of(settings).reranking(settings["model_rerank"])
+    server = _allowed(server, settings)
+    return RemoteReranker(
+        pool.open(server), server.model, path=asked.path, style=asked.style, most_texts=asked.most_texts
+    )
+
+
+def build_knowledge(settings: Settings, pool: Pool | None = None, data: Path | None = None) -> KnowledgeBase:
     """The knowledge base in `data`, by default the data directory of the settings."""
-    directory = data or data_directory(settings)
-    return KnowledgeBase(directory, build_embedder(settings), language=settings["language"])
+    pool = pool or Pool()
+    return KnowledgeBase(
+        data or data_directory(settings),
+        build_embedder(settings, pool),
+        language=settings["language"],
+        reranker=build_reranker(settings, pool),
+    )
+
+
+def build_models(
+    settings: Settings, pool: Pool | None = None, knowledge: KnowledgeBase | None = None, meter: Meter | None = None
+) -> ModelBuilder:
+    """What makes models; without a knowledge base `quotes` goes by words alone, without a meter nothing is recorded."""
+    deadlines = Deadlines(settings["first_token_seconds"], settings["idle_seconds"], settings["total_seconds"])
+    similarity = knowledge.similarity if knowledge is not None else None
+    surroundings = Surroundings(catalogue_of(settings), deadlines, pool or Pool(), similarity)
+    return ModelBuilder(settings, surroundings, meter or Meter())
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +205,19 @@ class Desk:
 
     settings: Settings
     knowledge: KnowledgeBase
-    model: ModelBackend
+    models: ModelBuilder
     agent: SupportAgent
+    ledger: Ledger
 
     @classmethod
     def open(cls, settings: Settings, data: Path | None = None) -> Desk:
-        """Build everything; nothing is read or connected before it is used."""
-        knowledge = build_knowledge(settings, data)
-        model = build_model(settings, knowledge)
-        persona = Persona(settings["company"], settings["handoff_message"])
-        agent = SupportAgent(model, knowledge, persona, max_tokens=settings["max_answer_tokens"])
-        return cls(settings, knowledge, model, agent)
+        """Build everything; nothing is read or connected before it is used. Raises `SettingsError`."""
+        pool = Pool()
+        knowledge = build_knowledge(settings, pool, data)
+        ledger = Ledger(data or data_directory(settings))
+        models = build_models(settings, pool, knowledge, Meter(ledger, settings.budgets()))
+        models.check()
+        return cls(settings, knowledge, models, _agent(settings, Models(models.choose), knowledge), ledger)
 
     async def __aenter__(self) -> Desk:
         return self
@@ -122,8 +226,26 @@ class Desk:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.ledger.close)
             stack.push_async_callback(self.knowledge.close)
-            stack.push_async_callback(self.model.close)
+            stack.push_async_callback(self.models.close)
+
+    @property
+    def model(self) -> ModelBackend:
+        """What answers where no channel has a model of its own."""
+        found = self.models.choose("answer", ANYWHERE)
+        assert found is not None, "quotes always answers"
+        return found
+
+    def agent_with(self, choice: str) -> SupportAgent:
+        """An agent that answers with this model and nothing behind it. Raises `SettingsError`."""
+        only = self.models.chain([choice])
+        assert only is not None, "there is one model in it"
+        return _agent(self.settings, Models.only(only), self.knowledge)
+
+    def model_for(self, role: Role) -> ModelBackend | None:
+        """The models for a role; those of `model` for one that is not set, as far as they write text of their own."""
+        return self.models.choose(role, ANYWHERE) or self.models.chain(model_choices(self.settings, "rewrite"))
 
     @property
     def how_answers_are_made(self) -> str:
@@ -136,8 +258,15 @@ class Desk:
         )
 
 
+def _agent(settings: Settings, models: Models, knowledge: KnowledgeBase) -> SupportAgent:
+    persona = Persona(settings["company"], settings["handoff_message"])
+    # Two seconds are left for looking up, so that a customer hears something in the time that is set.
+    seconds = max(1.0, settings["total_seconds"] - 2.0)
+    return SupportAgent(models, knowledge, persona, max_tokens=settings["max_answer_tokens"], total_seconds=seconds)
+
+
 def sample_folder() -> Path:
     """The sample knowledge base: inside the installed package, or in `examples/` of a checkout."""
     package = Path(__file__).resolve().parent
-    installed = package / "sample"
-    return installed if installed.is_dir() else package.parent / "examples" / "larkstay"
+    installed_there = package / "sample"
+    return installed_there if installed_there.is_dir() else package.parent / "examples" / "larkstay"

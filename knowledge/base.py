@@ -17,7 +17,7 @@ from knowledge import sync as syncing
 from knowledge.database import open_database
 from knowledge.documents import Passage
 from knowledge.embeddings import Embedder
-from knowledge.errors import EmbedderError, IndexFailure, KnowledgeError
+from knowledge.errors import EmbedderError, IndexFailure, KnowledgeError, RerankerError
 from knowledge.index import Index, IndexEntry, collect_garbage, generation, new_generation
 from knowledge.languages import ENGLISH
 from knowledge.library import Changes, Edition, Library, PassageRecord, Stored, vector_key
@@ -25,6 +25,7 @@ from knowledge.lock import writer_lock
 from knowledge.minilm import MiniLM
 from knowledge.ranking import Candidate
 from knowledge.readers import Reader, load_readers
+from knowledge.reranking import Pausing, Reranker
 from knowledge.search import Hit, Query, SearchResult
 from knowledge.sync import Plan, Progress, SyncReport
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 EMBED_AT_ONCE = 64
 """Passages whose vectors are kept together: what an interrupted sync loses at most."""
 EVERYTHING = 1_000_000
+RERANKED = 30
+"""Passages that a reranker reads, the best by search's own ranking: about 6,500 tokens. They hold most of the right documents
+that the first 100 hold (docs/decisions/search.md)."""
 EMPTY = "The knowledge base is empty. Bring documents in with: frontdesk knowledge sync DIR"
 KEYWORDS_ONLY = "Search works by keywords only"
 RESYNC = "To mend it: frontdesk knowledge sync DIR"
@@ -62,7 +66,8 @@ class KnowledgeBase:
     """Documents in `data`, searched by vectors from `embedder` and by keywords; by keywords alone when it is `None`.
 
     `language` is that of the documents, by its English name: words are compared by their stems. Empty: told from the
-    documents. Opening costs nothing until first used. Close it with `close()`.
+    documents. `reranker` has the last word on the order of the best passages. Opening costs nothing until first used. Close
+    it with `close()`.
     """
 
     def __init__(
@@ -71,11 +76,13 @@ class KnowledgeBase:
         embedder: Embedder | None,
         *,
         language: str = "",
+        reranker: Reranker | None = None,
         readers: Mapping[str, Reader] | None = None,
     ) -> None:
         self._data = data
         self._language = language.strip().lower()
         self._embedder = embedder
+        self._reranker = Pausing(reranker) if reranker is not None else None
         self._readers = readers
         self._engine: Engine | None = None
         self._library: Library | None = None
@@ -173,7 +180,7 @@ class KnowledgeBase:
     async def search(self, query: Query) -> SearchResult:
         """The passages that fit `query` best.
 
-        A missing model or a broken index is no error: search goes by keywords then, and says so in `note`.
+        A missing model, a broken index or a reranker that fails is no error: search goes on without, and says so in `note`.
         """
         library = await asyncio.to_thread(self._open_library)
         opened = await self._current_index(library)
@@ -186,18 +193,42 @@ class KnowledgeBase:
         except IndexFailure as error:
             vector, note = None, f"{KEYWORDS_ONLY}: {error.message} {RESYNC}"
             ranked = await asyncio.to_thread(opened.index.search, query, None)
-        # Joined with the library, so that a document that has left it is never shown, whatever the index still holds.
+        # Joined with the library, so that a document that has left it, or the audience, is never shown nor sent to a
+        # reranker, whatever the index still holds.
         records = await asyncio.to_thread(library.records, [candidate.id for candidate in ranked.candidates])
-        candidates = [candidate for candidate in ranked.candidates if candidate.id in records]
+        seen = {key for key, record in records.items() if record.audience in query.audiences}
+        candidates = [candidate for candidate in ranked.candidates if candidate.id in seen]
+        candidates, unranked = await self._reranked(query, candidates, records)
         return SearchResult(
             mode="keyword" if vector is None else "hybrid",
             hits=tuple(_hit(candidate, records[candidate.id]) for candidate in candidates[: query.limit]),
             confidence=ranked.confidence if candidates else 0.0,
             weights=ranked.weights,
-            note=note,
+            note=" ".join(one for one in (unranked, note) if one),
             foreign=ranked.foreign,
             language=opened.index.language,
         )
+
+    async def _reranked(
+        self, query: Query, candidates: list[Candidate], records: Mapping[str, PassageRecord]
+    ) -> tuple[list[Candidate], str]:
+        """The candidates with the best of them in the reranker's order, or as they were and the reason why."""
+        best = candidates[:RERANKED]
+        # A question that leans on what was said makes no sense alone, which is how a reranker would read it.
+        if self._reranker is None or query.leans or not query.text.strip() or len(best) < 2:
+            return candidates, ""
+        try:
+            scores = await self._reranker.rerank(query.text, [records[one.id].passage.searchable for one in best])
+        except RerankerError as error:
+            return candidates, f"Passages are in search's own order: {error.message}"
+        order = sorted(zip(scores, best, strict=True), key=lambda pair: -pair[0])
+        # Callers compare scores as shares of the best, and their thresholds were tuned on fused ones: these stay with the
+        # places. A reranker's own scale differs from model to model.
+        moved = [
+            replace(one, score=place.score, why=replace(one.why, reranked=round(score, 4)))
+            for place, (score, one) in zip(best, order, strict=True)
+        ]
+        return moved + candidates[RERANKED:], ""
 
     async def best_documents(self, query: Query) -> tuple[list[str], str]:
         """Ids of the `query.limit` documents that fit best, each once, and the search's note."""

@@ -108,12 +108,17 @@ class RemoteEmbedder:
                 )
             vectors = np.array([item.embedding for item in sorted(reply.data, key=lambda item: item.index)], np.float32)
         except (openai.OpenAIError, TimeoutError, TypeError, ValueError, AttributeError) as error:
-            reason = f"no answer in {seconds:.0f} s" if isinstance(error, TimeoutError) else str(error)[:200]
+            reason = f"no answer in {seconds:.0f} s" if isinstance(error, TimeoutError) else self._without_key(error)
             raise EmbedderError(
                 f"The embedding model {self._model} at {self._client.base_url.host} failed: {reason}",
                 "Check `embedder` and its key with: frontdesk doctor",
             ) from error
         return self._checked(vectors, len(texts))
+
+    def _without_key(self, error: Exception) -> str:
+        """What went wrong, without the key, which some servers repeat."""
+        key = self._client.api_key
+        return (str(error).replace(key, "[key]") if len(key) > 4 else str(error))[:200]
 
     def _checked(self, vectors: Vectors, expected: int) -> Vectors:
         import numpy as np

@@ -6,7 +6,8 @@
     │   ├── StoreError           the data directory cannot be used (read-only, damaged, of another version)
     │   ├── IndexFailure         the index is lost or damaged: search goes on without it, a sync makes it anew
     │   ├── BusyError            another process is writing to the same data directory
-    │   └── EmbedderError        vectors cannot be made: search goes on by keywords
+    │   ├── EmbedderError        vectors cannot be made: search goes on by keywords
+    │   └── RerankerError        passages cannot be scored once more: search goes on in its own order
     ├── ReaderError              one file cannot be read; the others go in
     └── (agent.errors)           settings and models
 
@@ -52,6 +53,10 @@ class BusyError(KnowledgeError):
 
 class EmbedderError(KnowledgeError):
     """Vectors cannot be made just now; search goes on by keywords."""
+
+
+class RerankerError(KnowledgeError):
+    """Passages cannot be scored once more just now; search goes on in its own order."""
 
 
 class ReaderError(FrontdeskError):

@@ -59,3 +59,22 @@ def language_of(texts: Iterable[str]) -> str:
     shares = {language: sum(word in listed for word in words) for language, listed in common.items()}
     best = max(shares, key=lambda language: shares[language])
     return best if shares[best] >= _ENOUGH * max(len(words), 1) else ENGLISH
+
+
+_FEW_WORDS = 4
+_CLEARLY = 1.6
+"""How many times more of its common words a text must have than of any other language's."""
+
+
+def language_told(text: str) -> str | None:
+    """The language a short text is certainly in, by its English name in lower case; `None` when it cannot be told."""
+    for language, script in _SCRIPTS:
+        if len(script.findall(text)) > len(text) / 5:
+            return language
+    words = [word.lower() for word in _WORD.findall(text)]
+    if len(words) < _FEW_WORDS:
+        return None
+    counts = sorted(((sum(word in common_words(one) for word in words), one) for one in SPACED), reverse=True)
+    (most, language), (second, _) = counts[:2]
+    sure = most >= _FEW_WORDS - 1 and most >= 2 * _ENOUGH * len(words) and most >= _CLEARLY * second
+    return language if sure else None

@@ -34,18 +34,25 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """What put a passage where it is. `dense` is the cosine, `None` without vectors; the others are BM25 scores."""
+    """What put a passage where it is. `dense` is the cosine, `None` without vectors; the next two are BM25 scores.
+
+    `reranked` is the reranker's score on a scale of its own, `None` when none has scored the passage.
+    """
 
     dense: float | None
     words: float
     grams: float
     matched: tuple[str, ...] = ()
     """Words of the question that the passage holds, the most telling first."""
+    reranked: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage that was found. `score` is between 0 and 1 and only comparable within one search."""
+    """A passage that was found. `score` is between 0 and 1 and only comparable within one search.
+
+    It is what fusion gave to the place in the ranking, also where a reranker has put another passage there.
+    """
 
     passage: Passage
     score: float
@@ -61,8 +68,8 @@ class SearchResult:
 
     `confidence` is between 0 and 1 and comparable between searches of the same `mode`; docs/decisions/threshold.md says
     how it was fitted. `weights` tells how much each word of the question says in this knowledge base. `note` is a sentence
-    for staff when search is not whole (no vectors), else empty. `foreign`: the question's words are hardly any of those in
-    the documents, as when it is in another language. `language` is that of the documents.
+    or two for staff when search is not whole (no vectors, no reranker), else empty. `foreign`: the question's words are
+    hardly any of those in the documents, as when it is in another language. `language` is that of the documents.
     """
 
     mode: Mode

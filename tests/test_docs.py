@@ -83,9 +83,9 @@ def test_the_commands_run(name: str, tmp_path: Path) -> None:
 
 
 def test_every_model_line_of_the_readme_is_understood(tmp_path: Path) -> None:
-    from agent.models.presets import endpoint, key_names
+    from agent.models.presets import Catalogue, built_in, key_names
 
-    keys = dict.fromkeys(key_names(), "sk-test")
+    catalogue = Catalogue(built_in(), dict.fromkeys(key_names(), "sk-test"))
     choices = [
         choice
         for text in blocks(ROOT / "README.md", "sh")
@@ -94,4 +94,4 @@ def test_every_model_line_of_the_readme_is_understood(tmp_path: Path) -> None:
     ]
     assert len(choices) >= 7
     for choice in choices:
-        assert choice == "quotes" or endpoint(choice, keys).model
+        assert choice == "quotes" or catalogue.endpoint(choice).model

@@ -1,44 +1,36 @@
 """Any server that speaks OpenAI's chat completions, through the `openai` package.
 
-The package's types and errors stay in this module. Its defaults are made explicit, because several are wrong for a bot that
-talks to many providers: a missing key would be filled from OPENAI_API_KEY, the time-out is per read and ten minutes long,
-a stream that ends without `finish_reason` raises nothing, and a 200 that holds an error looks like an answer.
+The package's types and errors stay here and in `refusals`. Its defaults are made explicit, because several are wrong for a
+bot that talks to many providers: a missing key would be filled from OPENAI_API_KEY, the time-out is per read and ten
+minutes long, a stream that ends without `finish_reason` raises nothing, and a 200 that holds an error looks like an answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from agent.errors import ModelBroken, ModelError, ModelFiltered, ModelOverloaded, ModelRefused, ModelUnreachable
+from agent.errors import ModelBroken, ModelDenied, ModelError, ModelUnreachable
 from agent.guard import mask
 from agent.messages import Usage
+from agent.models.answer import AnswerSoFar, has_content
 from agent.models.base import Chunk, Prompt
-from agent.models.presets import NO_KEY, Endpoint
-from agent.models.thinking import ThinkingFilter
+from agent.models.capabilities import SLACK, Abilities, Capabilities
+from agent.models.pool import Pool
+from agent.models.presets import Endpoint
+from agent.models.pricing import estimated_tokens
+from agent.models.refusals import is_about_parameters, is_explained, reason_of, refusal, translated, without_key
+from agent.models.structured import parsed
 
 if TYPE_CHECKING:
     import openai
     from openai import AsyncOpenAI
     from openai.types.chat import ChatCompletionChunk
-    from openai.types.chat.chat_completion_chunk import ChoiceDelta
-
-CHARACTERS_PER_TOKEN = 4
-"""For estimates when a server reports no usage; right within a third for English."""
-_NOT_SENT = (
-    "OpenAI-Organization",
-    "OpenAI-Project",
-    "X-Stainless-OS",
-    "X-Stainless-Arch",
-    "X-Stainless-Runtime-Version",
-)
-"""Headers of another provider's account, and of this machine, which are no server's business."""
-LONGEST_ANSWER = 20_000
-"""Characters. A server that ignores `max_tokens` is cut off here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,78 +42,133 @@ class Deadlines:
     total: float = 30.0
 
 
-def open_client(endpoint: Endpoint, *, retries: int = 0) -> AsyncOpenAI:
-    """A client for one server that sends it nothing meant for another.
-
-    The key is explicit; organisation and project headers from the environment are left out; a server on this machine is
-    reached without a proxy.
-    """
-    import httpx2
-    from openai import AsyncOpenAI, Omit
-
-    return AsyncOpenAI(
-        base_url=endpoint.base_url,
-        api_key=endpoint.api_key,
-        organization="",
-        project="",
-        max_retries=retries,
-        timeout=httpx2.Timeout(60.0, connect=5.0),
-        # The type is too narrow: the package itself puts Omit() among its default headers.
-        default_headers=cast("dict[str, str]", {name: Omit() for name in _NOT_SENT}),
-        http_client=httpx2.AsyncClient(trust_env=not endpoint.local, follow_redirects=False),
-    )
-
-
 class OpenAICompatible:
-    """One model on one server. Parameters that a server refuses are left out from then on."""
+    """One model on one server. What the server does not understand is learned, and left out from then on.
+
+    `pool` holds the connections of all models; without one it has connections of its own.
+    """
 
     generative = True
 
-    def __init__(self, endpoint: Endpoint, deadlines: Deadlines | None = None) -> None:
+    def __init__(self, endpoint: Endpoint, deadlines: Deadlines | None = None, pool: Pool | None = None) -> None:
         self._endpoint = endpoint
         self._deadlines = deadlines or Deadlines()
-        self._client: AsyncOpenAI | None = None
-        self._plain = False
+        self._pool = pool or Pool()
+        self._owns_pool = pool is None
+        self._capabilities = Capabilities(endpoint.dialect)
+        self._model = endpoint.model
 
     @property
     def name(self) -> str:
         """What settings call it, such as `qwen:qwen3.8-flash`."""
         return self._endpoint.name
 
+    @property
+    def endpoint(self) -> Endpoint:
+        """The server it talks to."""
+        return self._endpoint
+
+    def estimate(self, prompt: Prompt, completion_tokens: int, /) -> Usage:
+        """Tokens counted from the text, at the price of the table."""
+        asked = sum(estimated_tokens(message.content) + 4 for message in prompt.messages)
+        usage = Usage(asked, completion_tokens, None, estimated=True)
+        return replace(usage, cost_usd=self._endpoint.price.cost(usage))
+
     async def close(self) -> None:
-        """Close the connections."""
-        if self._client is not None:
-            await self._client.close()
+        """Close the connections, unless they are shared."""
+        if self._owns_pool:
+            await self._pool.close()
 
     async def stream(self, prompt: Prompt, /) -> AsyncGenerator[Chunk]:
         """Stream the answer. Raises `ModelError` for anything that is not a whole answer."""
-        if self._client is None:
-            # Importing the package takes most of a second, which must not stall other conversations.
-            self._client = await asyncio.to_thread(open_client, self._endpoint)
-        answer = _AnswerSoFar(self._endpoint, prompt)
-        async with aclosing(self._raw_chunks(prompt)) as raw:
-            async for chunk in raw:
-                try:
-                    text = answer.take(chunk)
-                except (AttributeError, TypeError, IndexError) as error:  # the package does not check what it parses
-                    raise self._no_stream(error) from error
-                if text:
-                    yield Chunk(text=text, model=self.name)
-        rest, last = answer.end()
+        now = asyncio.get_running_loop().time
+        end = now() + min(self._deadlines.total, prompt.seconds or self._deadlines.total)
+        if prompt.schema is None:
+            async with aclosing(self._once(prompt, end)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            return
+        spent = Usage()
+        while True:
+            # Structured output goes down the ladder: a server that does not keep to a rung is asked on the next one.
+            rung = self._capabilities.rung(self._capabilities.now)
+            try:
+                chunk = await self._structured(prompt, end)
+            except ModelError as error:
+                error.usage = spent + error.usage
+                if not isinstance(error, _NoJson) or not self._capabilities.ignored_schema(rung):
+                    raise
+                spent = error.usage
+                continue
+            yield Chunk(text=chunk.text, model=self.name)
+            yield replace(chunk, text="", usage=spent + chunk.usage)
+            return
+
+    async def _structured(self, prompt: Prompt, end: float) -> Chunk:
+        """The last chunk of an answer that is JSON, with its text and what was parsed."""
+        assert prompt.schema is not None
+        text, last = "", Chunk()
+        async with aclosing(self._once(prompt, end)) as chunks:
+            async for chunk in chunks:
+                text += chunk.text
+                last = chunk
+        try:
+            return replace(last, text=text, parsed=parsed(text, prompt.schema))
+        except ModelBroken as error:
+            cut = " It was cut at the limit of its length." if last.finish == "length" else ""
+            failed = _NoJson(f"{self.name}: {error.message}{cut}")
+            failed.usage = last.usage
+            raise failed from None
+
+    async def _once(self, prompt: Prompt, end: float) -> AsyncGenerator[Chunk]:
+        """One request and its answer."""
+        answer = AnswerSoFar(self._endpoint, prompt, self.name)
+        abilities = self._capabilities.now
+        try:
+            async with aclosing(self._raw_chunks(prompt, end)) as raw:
+                async for chunk in raw:
+                    try:
+                        text = answer.take(chunk)
+                    except (AttributeError, TypeError, IndexError, KeyError, ValueError) as error:
+                        # The package does not check what it parses.
+                        raise self._no_stream(error) from error
+                    if text:
+                        yield Chunk(text=text, model=self.name)
+                    if answer.too_long:
+                        break
+            rest, last = answer.end()
+        except ModelError as error:
+            error.usage = answer.usage_so_far() or error.usage
+            raise
+        finally:
+            self._learn(answer, abilities, prompt)
         if rest:
             yield Chunk(text=rest, model=self.name)
         yield last
 
-    async def _raw_chunks(self, prompt: Prompt) -> AsyncGenerator[ChatCompletionChunk]:
+    def _learn(self, answer: AnswerSoFar, sent: Abilities, prompt: Prompt) -> None:
+        """Notice what the server ignored."""
+        if answer.thought and sent.thinking == self._capabilities.now.thinking:
+            self._capabilities.thought()
+        if answer.finished and answer.reported is None and self._capabilities.now.stream_usage:
+            self._capabilities.ignored_usage()
+        if answer.visible_tokens > SLACK * prompt.max_tokens + 50:
+            self._capabilities.ignored_length(sent.max_tokens_field)
+
+    async def _raw_chunks(self, prompt: Prompt, end: float) -> AsyncGenerator[ChatCompletionChunk]:
         """The server's chunks, within the deadlines; foreign errors become ours here."""
+        # Outside the deadlines: loading the package, once in a process, is not the server's time.
+        client = await self._pool.client(self._endpoint)
+        now = asyncio.get_running_loop().time
+        deadline = min(now() + self._deadlines.first_token, end)
+        import httpx2
         import openai
 
-        now = asyncio.get_running_loop().time
-        end = now() + self._deadlines.total
-        deadline = min(now() + self._deadlines.first_token, end)
+        began = False
         try:
             async with asyncio.timeout_at(deadline):
-                stream = await self._request(prompt)
+                stream = await self._request(client, prompt)
+            began = True
             async with stream:
                 await self._require_stream(stream, deadline)
                 iterator = aiter(stream)
@@ -131,16 +178,28 @@ class OpenAICompatible:
                     if chunk is None:
                         return
                     yield chunk
-                    if _has_content(chunk):
+                    if has_content(chunk):
                         # Keep-alives and chunks without content do not move a deadline.
                         deadline = min(now() + self._deadlines.idle, end)
         except TimeoutError as error:
-            limit = "finish" if deadline == end else "go on"
-            raise ModelUnreachable(f"{self.name} was too slow: it did not {limit} in time.") from error
+            raise self._too_slow(prompt, whole=deadline == end) from error
         except openai.OpenAIError as error:
-            raise self._translated(error) from error
-        except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError, KeyError) as error:
+            if began and isinstance(error, openai.APIConnectionError) and not isinstance(error, openai.APITimeoutError):
+                raise self._cut() from error
+            raise translated(error, self._endpoint, self.name) from error
+        except httpx2.HTTPError as error:  # while a body is read that is no stream
+            raise self._cut() from error
+        except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError, KeyError, RecursionError) as error:
             raise self._no_stream(error) from error
+
+    def _too_slow(self, prompt: Prompt, *, whole: bool) -> ModelUnreachable:
+        error = ModelUnreachable(f"{self.name} was too slow: it did not {'finish' if whole else 'go on'} in time.")
+        # It may have read the prompt, and that is billed.
+        error.usage = self.estimate(prompt, 0)
+        return error
+
+    def _cut(self) -> ModelBroken:
+        return ModelBroken(f"{self.name} broke off in the middle of its answer: the connection was cut.")
 
     async def _require_stream(self, stream: openai.AsyncStream[ChatCompletionChunk], deadline: float) -> None:
         """Raise what a server says that answers with status 200 and a page or an object instead of a stream."""
@@ -150,199 +209,86 @@ class OpenAICompatible:
         async with asyncio.timeout_at(deadline):
             body = (await stream.response.aread())[:20_000].decode("utf-8", "replace")
         try:
-            said = _text_of(json.loads(body))
-        except ValueError:
-            said = " ".join(body.split())[:200]
-        raise ModelBroken(f"{self.name} answered with {kind or 'something else'} instead of a stream: {mask(said)}")
+            said = reason_of(json.loads(body))
+        except (ValueError, RecursionError):
+            said = " ".join(body.split())
+        told = mask(without_key(said, self._endpoint))[:200]
+        raise ModelBroken(f"{self.name} answered with {kind or 'something else'} instead of a stream: {told}")
 
     def _no_stream(self, error: Exception) -> ModelBroken:
-        return ModelBroken(f"{self.name} sent something that is not a chat completion stream: {str(error)[:200]}")
+        told = without_key(str(error), self._endpoint)[:200]
+        return ModelBroken(f"{self.name} sent something that is not a chat completion stream: {told}")
 
-    async def _request(self, prompt: Prompt) -> openai.AsyncStream[ChatCompletionChunk]:
+    async def _request(self, client: AsyncOpenAI, prompt: Prompt) -> openai.AsyncStream[ChatCompletionChunk]:
+        """Send the request; when a parameter is refused, without it, and remember that."""
+        if not self._model:
+            self._model = await self._first_model(client)
+        known = self._capabilities
+        abilities = known.now
+        result = await self._tried(client, prompt, abilities)
+        for _ in range(_MOST_COMPLAINTS):
+            if not isinstance(result, Exception):
+                return result
+            complaint = refusal(result)
+            sent, explained = known.request(self._model, prompt, abilities), is_explained(result)
+            for less in known.less(complaint if explained else None, sent, abilities):
+                further = await self._tried(client, prompt, less)
+                if not isinstance(further, Exception):
+                    known.now = less if explained else known.now
+                    return further
+                if not _is_same(refusal(further), complaint):
+                    # This complaint is settled; the next one is taken up from here.
+                    abilities, result = less, further
+                    break
+            else:
+                raise result
+        assert isinstance(result, Exception)
+        raise result
+
+    async def _tried(
+        self, client: AsyncOpenAI, prompt: Prompt, abilities: Abilities
+    ) -> openai.AsyncStream[ChatCompletionChunk] | openai.APIStatusError:
+        """The stream, or a refusal that may be about a parameter. Raises every other error."""
         import openai
 
-        assert self._client is not None
+        request = self._capabilities.request(self._model, prompt, abilities)
         try:
-            return await self._create(self._client, prompt)
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            if self._plain or _is_about_content(error):
+            stream: openai.AsyncStream[ChatCompletionChunk] = await client.chat.completions.create(**request)
+        except openai.APIStatusError as error:
+            if not is_about_parameters(error, structured="response_format" in request):
                 raise
-            # Some servers refuse parameters they do not know. Asked once more with the plainest request there is.
-            self._plain = True
-            try:
-                return await self._create(self._client, prompt)
-            except openai.APIStatusError:
-                self._plain = False
-                raise
-
-    async def _create(self, client: AsyncOpenAI, prompt: Prompt) -> openai.AsyncStream[ChatCompletionChunk]:
-        endpoint = self._endpoint
-        request: dict[str, Any] = {
-            "model": endpoint.model,
-            "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
-            "stream": True,
-            endpoint.max_tokens_field: prompt.max_tokens,
-        }
-        if not self._plain:
-            if endpoint.temperature:
-                request["temperature"] = prompt.temperature
-            if endpoint.stream_usage:
-                request["stream_options"] = {"include_usage": True}
-            if endpoint.body:
-                request["extra_body"] = dict(endpoint.body)
-        stream: openai.AsyncStream[ChatCompletionChunk] = await client.chat.completions.create(**request)
+            return error
         return stream
 
-    def _translated(self, error: openai.OpenAIError) -> ModelError:
+    async def _first_model(self, client: AsyncOpenAI) -> str:
+        """The model of a server that holds one. Raises `ModelDenied` when it does not tell."""
         import openai
 
-        if isinstance(error, openai.APIConnectionError):
-            slow = isinstance(error, openai.APITimeoutError)
-            reason = "did not answer in time" if slow else "cannot be reached"
-            return ModelUnreachable(
-                f"{self.name} {reason} ({self._endpoint.host}: {_root_cause(error)}).",
-                "Check it with: frontdesk doctor",
+        try:
+            page = await client.models.list()
+            names = [model.id for model in page.data if isinstance(getattr(model, "id", None), str)]
+        except openai.APIConnectionError:
+            raise
+        except (openai.OpenAIError, TypeError, AttributeError, ValueError) as error:
+            names, reason = [], f": {refusal(error)[:100]}" if isinstance(error, openai.OpenAIError) else ""
+        else:
+            reason = ""
+        if not names:
+            raise ModelDenied(
+                f"{self.name} does not tell which models it has{reason}.",
+                f"Name the model: FRONTDESK_MODEL={self._endpoint.vendor}:MODEL",
             )
-        status = getattr(error, "status_code", None)
-        reason = mask(self._without_key(_reason(error)))
-        if _is_filter(reason):
-            return ModelFiltered(f"{self.name} would not answer: its provider's content filter stopped it.")
-        if status in (401, 403):
-            missing = "It was sent no key: set FRONTDESK_MODEL_API_KEY." if self._endpoint.api_key == NO_KEY else ""
-            hint = missing or self._endpoint.hint_401 or "Check that the key is right and belongs to this server."
-            return ModelRefused(f"{self.name} does not accept the key: {reason}", hint)
-        if status == 402 or (status == 429 and any(word in reason.lower() for word in ("balance", "quota", "billing"))):
-            return ModelRefused(f"{self.name} says the account has no money or quota left: {reason}")
-        if status == 404:
-            return ModelRefused(
-                f"{self.name} is not known to {self._endpoint.host}: {reason}", "Check FRONTDESK_MODEL."
-            )
-        if status in (408, 409, 425, 429) or (status is not None and status >= 500):
-            return ModelOverloaded(
-                f"{self.name} is busy or broken (status {status}): {reason}", retry_after=_retry_after(error)
-            )
-        if status is not None:
-            return ModelRefused(f"{self.name} refused the request (status {status}): {reason}")
-        return ModelBroken(f"{self.name} broke off with an error: {reason}")
-
-    def _without_key(self, text: str) -> str:
-        key = self._endpoint.api_key
-        return text.replace(key, "[key]") if len(key) > 4 else text
+        return names[0]
 
 
-class _AnswerSoFar:
-    """Collects one stream: visible text, usage, how it ended; judges at the end whether it was a whole answer."""
-
-    def __init__(self, endpoint: Endpoint, prompt: Prompt) -> None:
-        self._endpoint = endpoint
-        self._prompt = prompt
-        self._thinking = ThinkingFilter()
-        self._visible = False
-        self._length = 0
-        self._received = 0
-        self._finish: str | None = None
-        self._usage: Any = None
-
-    def take(self, chunk: ChatCompletionChunk) -> str:
-        """The visible text of one chunk. Raises `ModelError` when the chunk is an error in disguise."""
-        if (error := (chunk.model_extra or {}).get("error")) is not None:
-            raise ModelBroken(f"{self._endpoint.name} sent an error inside its answer: {_text_of(error)}")
-        if getattr(chunk, "usage", None) is not None:
-            self._usage = chunk.usage
-        if not chunk.choices:
-            return ""
-        choice = chunk.choices[0]
-        self._finish = choice.finish_reason or self._finish
-        content = choice.delta.content if choice.delta else None
-        if not isinstance(content, str):
-            return ""
-        self._received += len(content)
-        return self._counted(self._thinking.feed(content))
-
-    def end(self) -> tuple[str, Chunk]:
-        """What was held back, and the last chunk. Raises `ModelBroken` unless the answer is whole."""
-        rest = self._counted(self._thinking.end())
-        name = self._endpoint.name
-        if self._finish == "content_filter":
-            raise ModelFiltered(f"{name} stopped: its provider's content filter.")
-        if self._finish is None:
-            raise ModelBroken(f"{name} broke off in the middle of its answer (no finish_reason).")
-        if not self._visible:
-            raise ModelBroken(f"{name} gave an empty answer (finish_reason {self._finish}).")
-        finish: Any = "length" if self._finish == "length" else "stop"
-        return rest, Chunk(finish=finish, usage=self._total(), model=name)
-
-    def _counted(self, text: str) -> str:
-        self._length += len(text)
-        self._visible = self._visible or bool(text.strip())
-        if self._length > LONGEST_ANSWER:
-            raise ModelBroken(f"{self._endpoint.name} did not stop talking; it was cut off.")
-        return text
-
-    def _total(self) -> Usage:
-        prompt = getattr(self._usage, "prompt_tokens", None)
-        completion = getattr(self._usage, "completion_tokens", None)
-        if not isinstance(prompt, int) or not isinstance(completion, int):
-            asked = sum(len(message.content) for message in self._prompt.messages)
-            prompt, completion = _estimate(asked), _estimate(self._received)
-            return Usage(prompt, completion, self._endpoint.cost(prompt, completion), estimated=True)
-        extra = getattr(self._usage, "model_extra", None) or {}
-        details = getattr(self._usage, "prompt_tokens_details", None)
-        cached = getattr(details, "cached_tokens", None) or extra.get("prompt_cache_hit_tokens") or 0
-        cost = extra.get("cost")
-        if not isinstance(cost, int | float):
-            cost = self._endpoint.cost(prompt, completion, min(int(cached), prompt))
-        return Usage(prompt, completion, cost)
+_MOST_COMPLAINTS = 4
+"""About one request, that are answered by leaving something out."""
 
 
-def _has_content(chunk: ChatCompletionChunk) -> bool:
-    """Whether a chunk is progress: text, or thinking, which is never shown but is work."""
-    if not chunk.choices:
-        return False
-    delta: ChoiceDelta | None = chunk.choices[0].delta
-    if delta is None:  # some servers send none
-        return False
-    extra = delta.model_extra or {}
-    return bool(delta.content or extra.get("reasoning_content") or extra.get("reasoning"))
+def _is_same(complaint: str, other: str) -> bool:
+    """Whether two refusals say the same, request ids and other numbers aside."""
+    return re.sub(r"\S*\d\S*", "", complaint) == re.sub(r"\S*\d\S*", "", other)
 
 
-def _estimate(characters: int) -> int:
-    return -(-characters // CHARACTERS_PER_TOKEN)
-
-
-def _text_of(body: Any) -> str:
-    if isinstance(body, dict):
-        inner = body.get("error", body)
-        body = inner.get("message") or inner.get("detail") or inner if isinstance(inner, dict) else inner
-    return " ".join(str(body).split())[:300]
-
-
-def _reason(error: openai.OpenAIError) -> str:
-    body = getattr(error, "body", None)
-    return _text_of(body) if body else " ".join(str(error).split())[:300]
-
-
-def _root_cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error)[:160] or type(error).__name__
-
-
-def _is_filter(reason: str) -> bool:
-    lower = reason.lower()
-    return any(
-        word in lower for word in ("datainspection", "data_inspection", "inappropriate content", "content_filter")
-    )
-
-
-def _is_about_content(error: openai.APIStatusError) -> bool:
-    lower = _reason(error).lower()
-    return _is_filter(lower) or "context" in lower or "too long" in lower or "api key" in lower or "model" in lower
-
-
-def _retry_after(error: openai.OpenAIError) -> float | None:
-    response = getattr(error, "response", None)
-    try:
-        return float(response.headers["retry-after"]) if response is not None else None
-    except (KeyError, ValueError):
-        return None
+class _NoJson(ModelBroken):
+    """The whole answer came, and it is not the JSON that was asked for."""

@@ -16,6 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from agent import wording
+from agent.errors import ModelRefused
 from agent.guard import mask, reads_like_instructions, says_something, shorten
 from agent.messages import Usage
 from agent.models.base import Chunk, Prompt
@@ -132,10 +133,16 @@ class Quotes:
 
     async def stream(self, prompt: Prompt, /) -> AsyncGenerator[Chunk]:
         """Quote what was retrieved, or say `[[unsure]]`, or ask back with `[[ask]]` when a word fits several documents."""
-        text = prompt.question if prompt.purpose == "rewrite" else await self._answer(prompt)
+        if prompt.schema is not None or prompt.role not in ("answer", "rewrite"):
+            raise ModelRefused(f"{NAME} repeats documents; it cannot {prompt.role}.", "Set a model for it.")
+        text = prompt.question if prompt.role == "rewrite" else await self._answer(prompt)
         for piece in re.findall(r"\S+\s*|\s+", text):
             yield Chunk(text=piece, model=NAME)
         yield Chunk(finish="stop", usage=Usage(), model=NAME)
+
+    def estimate(self, prompt: Prompt, completion_tokens: int, /) -> Usage:
+        """Nothing is sent, and nothing paid."""
+        return Usage()
 
     async def close(self) -> None:
         """Nothing to release."""

@@ -181,6 +181,8 @@ def _why(hit: Hit) -> str:
     parts = [f"score {hit.score:.2f}"]
     if hit.why.dense is not None:
         parts.append(f"meaning {hit.why.dense:.2f}")
+    if hit.why.reranked is not None:
+        parts.append(f"reranker {hit.why.reranked:.3g}")
     parts += [f"words {hit.why.words:.1f}", f"letters {hit.why.grams:.1f}"]
     if hit.why.matched:
         parts.append("has: " + ", ".join(hit.why.matched[:8]))

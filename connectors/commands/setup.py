@@ -14,16 +14,16 @@ from rich.console import Console
 from rich.text import Text
 
 from agent.errors import ModelError, SettingsError
-from agent.models.base import Prompt, PromptMessage
-from agent.models.openai_compatible import OpenAICompatible
+from agent.models.base import Prompt, PromptMessage, complete
+from agent.models.pool import Pool
 from agent.models.quotes import NAME as QUOTES
 from agent.settings import DOTENV, FILE, Settings, as_dotenv, as_toml
 from connectors.commands.options import Options
 from connectors.composition import (
     build_embedder,
     build_knowledge,
+    build_models,
     data_directory,
-    endpoint_of,
     model_choices,
     read_settings,
 )
@@ -133,7 +133,7 @@ def _data_finding(data: Path) -> Finding:
 
 async def _embedder_finding(settings: Settings) -> Finding:
     try:
-        embedder = build_embedder(settings)
+        embedder = build_embedder(settings, Pool())
         if embedder is None:
             return Finding("embedder", True, "none: search by keywords only, as set")
         vector = await embedder.embed_query("Is anybody there?")
@@ -160,23 +160,23 @@ async def _knowledge_finding(settings: Settings) -> Finding:
 
 
 async def _model_findings(settings: Settings) -> AsyncGenerator[Finding]:
-    for choice in model_choices(settings):
-        if choice == QUOTES:
-            yield Finding("model quotes", True, "repeats the documents' own words; needs nothing")
-            continue
-        try:
-            backend = OpenAICompatible(endpoint_of(choice, settings))
-        except SettingsError as error:
-            yield Finding(f"model {choice}", False, error.message, error.hint)
-            continue
-        prompt = Prompt("answer", (PromptMessage("user", "Reply with the word: ready"),), "ready", max_tokens=50)
-        try:
-            async with aclosing(backend.stream(prompt)) as chunks:
-                usage = [chunk.usage async for chunk in chunks][-1]
-            yield Finding(f"model {choice}", True, f"answers ({usage.prompt_tokens + usage.completion_tokens} tokens)")
-        except ModelError as error:
-            yield Finding(
-                f"model {choice}", False, error.message, error.hint or "Set FRONTDESK_MODEL to another model."
-            )
-        finally:
-            await backend.close()
+    builder = build_models(settings)
+    try:
+        for choice in model_choices(settings):
+            if choice == QUOTES:
+                yield Finding("model quotes", True, "repeats the documents' own words; needs nothing")
+                continue
+            try:
+                backend = builder.backend(choice)
+                prompt = Prompt("answer", (PromptMessage("user", "Reply with the word: ready"),), max_tokens=200)
+                usage = (await complete(backend, prompt)).usage
+            except SettingsError as error:
+                yield Finding(f"model {choice}", False, error.message, error.hint)
+            except ModelError as error:
+                hint = error.hint or "Set FRONTDESK_MODEL to another model."
+                yield Finding(f"model {choice}", False, error.message, hint)
+            else:
+                tokens = usage.prompt_tokens + usage.completion_tokens
+                yield Finding(f"model {choice}", True, f"answers ({tokens} tokens); more: frontdesk models check")
+    finally:
+        await builder.close()

@@ -77,10 +77,10 @@ async def test_a_question_is_answered_with_a_citation(knowledge: KnowledgeBase) 
 async def test_a_first_question_costs_one_call_and_a_follow_up_two(knowledge: KnowledgeBase) -> None:
     model = ScriptedModel("You have 14 days. [1]")
     await reply(knowledge, model, QUESTION)
-    assert [prompt.purpose for prompt in model.prompts] == ["answer"]
+    assert [prompt.role for prompt in model.prompts] == ["answer"]
     follow_up = ScriptedModel("Can a review be changed after it was written?", "Yes. [1]")
     *_, answer = await reply(knowledge, follow_up, QUESTION, "You have 14 days. [1]", "And can I change it?")
-    assert [prompt.purpose for prompt in follow_up.prompts] == ["rewrite", "answer"]
+    assert [prompt.role for prompt in follow_up.prompts] == ["rewrite", "answer"]
     assert isinstance(answer, Answer)
     assert answer.provenance.usage.completion_tokens > 2, "both calls count"
 
@@ -191,7 +191,7 @@ async def test_another_language_is_looked_up_in_that_of_the_documents(knowledge:
         knowledge, model, "Wann bekomme ich den Türcode für meine Unterkunft und wo finde ich ihn?"
     )
     assert isinstance(answer, Answer)
-    assert [prompt.purpose for prompt in model.prompts] == ["rewrite", "answer"]
+    assert [prompt.role for prompt in model.prompts] == ["rewrite", "answer"]
     assert answer.citations[0].document == "lark-key"
 
 

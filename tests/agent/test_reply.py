@@ -1,4 +1,4 @@
-"""From what a model wrote to what is sent: thinking removed, marks read, claims held to their sources."""
+"""From what a model wrote to what is sent: marks read, claims held to their sources."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.errors import ModelBroken
-from agent.models.thinking import ThinkingFilter
 from agent.reply import MarkReader, Written, allowed_urls, citations_of, finished, is_small_talk
 from knowledge.documents import Passage
 from knowledge.search import Hit, Why
@@ -18,83 +16,6 @@ from knowledge.search import Hit, Why
 def pieces_of(text: str, data: st.DataObject) -> list[str]:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4)))
     return [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-
-
-# --- thinking
-
-
-def without_thinking(*pieces: str) -> str:
-    thinking = ThinkingFilter()
-    return "".join(map(thinking.feed, pieces)) + thinking.end()
-
-
-@pytest.mark.parametrize(
-    ("written", "shown"),
-    [
-        ("<think>Hm.</think>Hello", "Hello"),
-        ("\n<think>\n\n</think>\n\nHello", "Hello"),
-        ("<THINK>Hm.</THINK> Hello", "Hello"),
-        ("<thinking>a <b> </think> c</thinking>Hello", "Hello"),
-        ("[THINK]Hm.[/THINK]Hello", "Hello"),
-        ("◁think▷Hm.◁/think▷Hello", "Hello"),
-        ("<reasoning>x</reasoning><thought>y</thought>Hello", "Hello"),
-        ("Hello <think>Hm.</think>there", "Hello there"),
-        ('Hello<tool_call>{"name": "x"}</tool_call>!', "Hello!"),
-        ("Hello<think>never closed", "Hello"),
-        ("<think>only this", ""),
-        ("<think>a</think>b</think>c", "bc"),
-        ("Use `<think>` and `</think>` tags.", "Use `<think>` and `</think>` tags."),
-        (
-            "1 < 2 > 0, <b>bold</b> <thin> <thinker> </thin> [T] [THIN] <",
-            "1 < 2 > 0, <b>bold</b> <thin> <thinker> </thin> [T] [THIN] <",
-        ),
-        ("  Hello ", "Hello "),
-        ("Hello <thi", "Hello <thi"),
-    ],
-)
-def test_thinking_is_removed_however_the_text_is_cut(written: str, shown: str) -> None:
-    assert without_thinking(written) == shown
-    assert without_thinking(*written) == shown
-    for cut in range(len(written)):
-        assert without_thinking(written[:cut], written[cut:]) == shown
-
-
-def test_an_end_without_a_beginning_takes_back_what_was_not_shown_yet() -> None:
-    assert without_thinking("The user wants ...</think>Hello") == "Hello"
-    assert without_thinking("\n", "</thi", "nk>\n\nHello") == "Hello"
-
-
-def test_an_end_without_a_beginning_gives_up_what_was_shown() -> None:
-    with pytest.raises(ModelBroken, match="thinking") as caught:
-        without_thinking("The user wants ", "to cancel.</think>Hello")
-    assert "reasoning parser" in caught.value.hint
-
-
-TAGS = ["<think>", "</think>", "<thinking>", "</thinking>", "<tool_call>", "</tool_call>", "[THINK]", "[/THINK]"]
-THOUGHTS = st.lists(st.sampled_from([*TAGS, "<", ">", "/", "[", "]", "`", "think", "a", " ", "\n"]), max_size=15).map(
-    "".join
-)
-
-
-@settings(deadline=None, max_examples=300)
-@given(THOUGHTS, st.data())
-def test_the_cuts_do_not_matter_to_thinking(text: str, data: st.DataObject) -> None:
-    # One thought goes before, so that no end is without a beginning.
-    text = f"<think>.</think>{text}"
-    whole = without_thinking(text)
-    assert without_thinking(*pieces_of(text, data)) == without_thinking(*text) == whole
-
-
-@settings(deadline=None, max_examples=200)
-@given(st.text(st.sampled_from("<>/[]thinkab `\n◁▷")))
-def test_text_without_tags_flows_through(text: str) -> None:
-    thinking = ThinkingFilter()
-    shown = ""
-    for at, letter in enumerate(text, 1):
-        shown += thinking.feed(letter)
-        if not any(tag in text.lower() for tag in ("think>", "[think]", "[/think]", "think▷")):
-            assert len(text[:at].lstrip()) - len(shown) < 15
-            assert text[:at].lstrip().startswith(shown)
 
 
 # --- marks
@@ -296,7 +217,6 @@ def test_hostile_text_takes_linear_time(unit: str) -> None:
     started = time.perf_counter()
     finished(Written(text, None, (1, 2), cut=True), HITS)
     read(text)
-    without_thinking(text)
     is_small_talk(text)
     assert time.perf_counter() - started < 5
 

@@ -8,12 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 from aiohttp import web
+from openai import AsyncOpenAI
 
-from agent.models.openai_compatible import open_client
-from agent.models.presets import endpoint
+from agent.models.pool import Pool
+from agent.models.presets import Catalogue, built_in
 from knowledge.embeddings import RemoteEmbedder
 from knowledge.errors import EmbedderError
 from tests.servers.model_server import ModelServer, serving
+
+
+def client_of(choice: str, key: str = "") -> AsyncOpenAI:
+    server, _ = Catalogue(built_in(), embedder_key=key).embeddings(choice)
+    return Pool().open(server)
 
 
 @pytest.fixture
@@ -24,7 +30,7 @@ def server() -> Iterator[ModelServer]:
 
 @pytest.fixture
 async def embedder(server: ModelServer) -> AsyncIterator[RemoteEmbedder]:
-    client = open_client(endpoint(server.choice, {}, url_key="sk-right", purpose="embed"))
+    client = client_of(server.choice, "sk-right")
     yield RemoteEmbedder(client, server.model, query_prefix="Query: ")
     await client.close()
 
@@ -52,14 +58,14 @@ async def test_its_name_tells_host_model_and_prefix(server: ModelServer, embedde
 
 
 async def test_a_wrong_key_is_an_embedder_error(server: ModelServer) -> None:
-    client = open_client(endpoint(server.choice, {}, url_key="sk-wrong", purpose="embed"))
+    client = client_of(server.choice, "sk-wrong")
     with pytest.raises(EmbedderError, match="frontdesk doctor"):
         await RemoteEmbedder(client, server.model).embed_query("hello")
     await client.close()
 
 
 async def test_a_dead_host_is_an_embedder_error() -> None:
-    client = open_client(endpoint("http://127.0.0.1:9/v1#m", {}, purpose="embed"))
+    client = client_of("http://127.0.0.1:9/v1#m")
     with pytest.raises(EmbedderError, match=r"127\.0\.0\.1"):
         await RemoteEmbedder(client, "m").embed_query("hello")
     await client.close()
@@ -82,14 +88,28 @@ async def test_what_are_no_vectors_is_refused(data: list[dict[str, Any]], words:
     server = ModelServer()
     server._embeddings = play  # type: ignore[method-assign]
     with serving(server):
-        client = open_client(endpoint(server.choice, {}, purpose="embed"))
+        client = client_of(server.choice)
         with pytest.raises(EmbedderError, match=words):
             await RemoteEmbedder(client, "m").embed_passages(["a", "b"])
         await client.close()
 
 
 async def test_a_length_that_was_not_asked_for_is_refused(server: ModelServer) -> None:
-    client = open_client(endpoint(server.choice, {}, url_key="sk-right", purpose="embed"))
+    client = client_of(server.choice, "sk-right")
     with pytest.raises(EmbedderError, match="length 8, not 256"):
         await RemoteEmbedder(client, server.model, dimensions=256).embed_query("hello")
     await client.close()
+
+
+async def test_a_key_that_a_server_repeats_is_not_told() -> None:
+    async def play(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"error": {"message": f"no: {request.headers['Authorization']}"}}, status=400)
+
+    server = ModelServer()
+    server._embeddings = play  # type: ignore[method-assign]
+    with serving(server):
+        client = client_of(server.choice, "sk-secret-1234")
+        with pytest.raises(EmbedderError, match=r"\[key\]") as caught:
+            await RemoteEmbedder(client, "m").embed_query("hello")
+        await client.close()
+    assert "sk-secret-1234" not in str(caught.value)

@@ -1,6 +1,7 @@
 """A server that speaks OpenAI's chat completions and embeddings on a real socket, as strictly as their reference says.
 
-It refuses what the reference does not know unless a test lets it (`accepts`), and plays faults byte by byte.
+It refuses what the reference does not know unless a test lets it (`accepts`), and plays faults byte by byte. How other
+providers differ from it is in `dialects`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -68,6 +69,44 @@ def raw(status: int, body: bytes, content_type: str) -> Play:
     return play
 
 
+def answers(status: int, body: Any, **headers: str) -> Play:
+    """Any JSON at all."""
+
+    async def play(request: web.Request, call: Call) -> web.StreamResponse:
+        return web.json_response(body, status=status, headers=headers)
+
+    return play
+
+
+def events(payloads: Sequence[Any], *, done: bool = True) -> Play:
+    """An SSE stream of these JSON values, each as it is."""
+
+    async def play(request: web.Request, call: Call) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+        await response.prepare(request)
+        for payload in payloads:
+            await response.write(b"data: " + json.dumps(payload).encode() + b"\n\n")
+        if done:
+            await response.write(b"data: [DONE]\n\n")
+        await response.write_eof()
+        return response
+
+    return play
+
+
+def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> dict[str, Any]:
+    """One `chat.completion.chunk` of `events`."""
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m",
+        "choices": [choice],
+        **more,
+    }
+
+
 def hang(seconds: float = 3600) -> Play:
     """Accept the request and say nothing."""
 
@@ -99,15 +138,6 @@ def stream(
             await response.write(
                 b"data: " + (payload if isinstance(payload, bytes) else json.dumps(payload).encode()) + b"\n\n"
             )
-
-        def chunk(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
-            return {
-                "id": "chatcmpl-1",
-                "object": "chat.completion.chunk",
-                "created": 1,
-                "model": call.body["model"],
-                "choices": [{"index": 0, "delta": delta, "finish_reason": reason}],
-            }
 
         await send(chunk({"role": "assistant", "content": ""}))
         for piece in pieces:
@@ -152,6 +182,10 @@ class ModelServer:
     by_prompt: Callable[[Call], Play] | None = None
     calls: list[Call] = field(default_factory=list)
     dimension: int = 8
+    models: Play | None = None
+    """What GET /models says; by default the one model."""
+    left: threading.Event = field(default_factory=threading.Event)
+    """Set when somebody hung up while an answer was under way."""
     port: int = 0
 
     @property
@@ -164,6 +198,13 @@ class ModelServer:
         return f"{self.base_url}#{self.model}"
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
+        try:
+            return await self._answer(request)
+        except (ConnectionResetError, asyncio.CancelledError):
+            self.left.set()
+            raise
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         call = await self._heard(request)
         if (refusal := self._refusal(call)) is not None:
             return await refusal(request, call)
@@ -171,6 +212,14 @@ class ModelServer:
             return await self.by_prompt(call)(request, call)
         play = self.plays[0] if len(self.plays) == 1 else self.plays.pop(0)
         return await play(request, call)
+
+    async def _models(self, request: web.Request) -> web.StreamResponse:
+        call = Call(request.path, {key.lower(): value for key, value in request.headers.items()}, {})
+        self.calls.append(call)
+        if (refusal := self._unauthorised(call)) is not None:
+            return await refusal(request, call)
+        listed = {"object": "list", "data": [{"id": self.model, "object": "model", "created": 1, "owned_by": "me"}]}
+        return await (self.models or answers(200, listed))(request, call)
 
     async def _embeddings(self, request: web.Request) -> web.StreamResponse:
         call = await self._heard(request)
@@ -213,24 +262,38 @@ class ModelServer:
             return error(404, f"The model `{body.get('model')}` does not exist.", "model_not_found")
         if not body.get("stream") and "stream_options" in body:
             return error(400, "The 'stream_options' parameter is only allowed when 'stream' is enabled.")
-        messages = body.get("messages")
-        if not isinstance(messages, list) or not messages:
-            return error(400, "[] is too short - 'messages'")
-        for message in messages:
-            roles = ("system", "user", "assistant")
-            if (
-                message.get("role") not in roles
-                or not isinstance(message.get("content"), str)
-                or not message["content"]
-            ):
-                return error(400, f"Invalid message: {json.dumps(message)[:80]}")
+        if (wrong := wrong_messages(body.get("messages"))) is not None:
+            return error(400, wrong)
         if not 0 <= body.get("temperature", 1) <= 2:
             return error(400, "temperature out of range")
         return None
 
 
+def wrong_messages(messages: Any) -> str | None:
+    """What is wrong with the messages of a request: plain text only, results of tools behind their calls."""
+    if not isinstance(messages, list) or not messages:
+        return "[] is too short - 'messages'"
+    called: set[str] = set()
+    for message in messages:
+        text, role = message.get("content"), message.get("role")
+        calls = message.get("tool_calls", [])
+        called |= {call["id"] for call in calls}
+        known = role in ("system", "user", "assistant", "tool") and isinstance(text, str) and (text or calls)
+        own = {"tool": {"tool_call_id"}, "assistant": {"tool_calls"}}.get(role, set())
+        if not known or set(message) - {"role", "content", "reasoning", "reasoning_content"} - own:
+            return f"Invalid message: {json.dumps(message)[:80]}"
+        if role == "tool" and message.get("tool_call_id") not in called:
+            return "messages with role 'tool' must be a response to a preceding message with 'tool_calls'."
+        if any(type(json.loads(call["function"]["arguments"])) is not dict for call in calls):
+            return "Invalid tool_calls: arguments"
+    return None
+
+
+Server = TypeVar("Server", bound=ModelServer)
+
+
 @contextmanager
-def serving(server: ModelServer) -> Iterator[ModelServer]:
+def serving(server: Server) -> Iterator[Server]:
     """Run the server on a free port of 127.0.0.1, in a thread of its own."""
     ready = threading.Event()
     loop = asyncio.new_event_loop()
@@ -239,6 +302,7 @@ def serving(server: ModelServer) -> Iterator[ModelServer]:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/v1/chat/completions", server._chat)
         app.router.add_post("/v1/embeddings", server._embeddings)
+        app.router.add_get("/v1/models", server._models)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)

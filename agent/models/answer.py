@@ -1,0 +1,219 @@
+"""One answer as it comes over the wire: visible text, usage, tool calls, how it ended, and whether it is whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import ModelBroken, ModelFiltered
+from agent.messages import Usage
+from agent.models.base import Chunk, Finish, Prompt, ToolCall
+from agent.models.leaks import Loop, VisibleText
+from agent.models.presets import Endpoint
+from agent.models.pricing import estimated_tokens
+from agent.models.refusals import reason_of
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletionChunk
+
+LONGEST_ANSWER = 20_000
+"""Characters of visible text, and"""
+LONGEST_STREAM = 400_000
+"""of all that is received, thinking too. A server that ignores `max_tokens` is cut off here."""
+_FILTERED = ("content_filter", "sensitive")
+_BROKEN = ("error", "network_error", "insufficient_system_resource", "abort")
+_LENGTH = ("length", "max_tokens", "model_context_window_exceeded")
+"""How servers call the end of an answer that was stopped, was cut by a fault of theirs, or is at a limit."""
+_REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
+
+
+class AnswerSoFar:
+    """Collects one stream, and judges at its end whether it was a whole answer."""
+
+    def __init__(self, endpoint: Endpoint, prompt: Prompt, name: str) -> None:
+        self._endpoint = endpoint
+        self._prompt = prompt
+        self._name = name
+        self._visible_text = VisibleText(tools=bool(prompt.tools), json=prompt.schema is not None)
+        self._loop = Loop()
+        self._visible = ""
+        self._reasoning: list[str] = []
+        self._received: list[str] = []
+        self._length = 0
+        self._calls: dict[int, dict[str, str]] = {}
+        self._finish: str | None = None
+        self._started = False
+        self.reported: Any = None
+        """The usage that the server told, as it came."""
+
+    @property
+    def thought(self) -> bool:
+        """Whether the model was seen to think."""
+        return bool("".join(self._reasoning).strip()) or self._visible_text.thought
+
+    @property
+    def finished(self) -> bool:
+        """Whether the server said that the answer is at its end."""
+        return self._finish is not None
+
+    @property
+    def too_long(self) -> bool:
+        """Whether it has to be cut off because the server does not."""
+        return len(self._visible) > min(LONGEST_ANSWER, 40 * self._prompt.max_tokens)
+
+    @property
+    def visible_tokens(self) -> int:
+        """About how many tokens of answer there are."""
+        return estimated_tokens(self._visible)
+
+    def take(self, chunk: ChatCompletionChunk) -> str:
+        """The visible text of one chunk. Raises `ModelError` when the chunk is an error in disguise."""
+        self._started = True
+        if (error := (chunk.model_extra or {}).get("error")) is not None:
+            raise self._disguised(error)
+        if getattr(chunk, "usage", None) is not None:
+            self.reported = chunk.usage
+        if not chunk.choices:
+            return ""
+        choice = chunk.choices[0]
+        self._finish = choice.finish_reason or self._finish
+        delta = choice.delta
+        if not delta:  # some servers send none
+            return ""
+        extra = delta.model_extra or {}
+        for field in _REASONING:
+            if isinstance(extra.get(field), str):
+                self._reasoning.append(extra[field])
+                self._count(extra[field])
+        if isinstance(getattr(delta, "refusal", None), str) and delta.refusal:
+            raise ModelFiltered(f"{self._name} refused: {delta.refusal[:200]}")
+        for call in delta.tool_calls or ():
+            self._take_call(call)
+        if not isinstance(delta.content, str):
+            return ""
+        self._received.append(delta.content)
+        self._count(delta.content)
+        return self._shown(self._visible_text.feed(delta.content))
+
+    def end(self) -> tuple[str, Chunk]:
+        """What was held back, and the last chunk. Raises `ModelError` unless the answer is whole."""
+        rest = self._shown(self._visible_text.end())
+        if self._finish in _FILTERED:
+            raise ModelFiltered(f"{self._name} stopped: its provider's content filter.")
+        if self._finish is None and not self.too_long:
+            raise ModelBroken(f"{self._name} broke off in the middle of its answer (no finish_reason).")
+        if self._finish in _BROKEN:
+            raise ModelBroken(f"{self._name} broke off in the middle of its answer (finish_reason {self._finish}).")
+        calls = self._tool_calls()
+        if not self._visible.strip() and not calls:
+            raise ModelBroken(f"{self._name} gave an empty answer (finish_reason {self._finish}).")
+        finish: Finish = "tools" if calls else "length" if self._finish in _LENGTH or self.too_long else "stop"
+        return rest, Chunk(
+            finish=finish,
+            usage=self._usage(),
+            model=self._name,
+            tool_calls=calls,
+            reasoning="".join(self._reasoning) if calls else "",
+        )
+
+    def usage_so_far(self) -> Usage | None:
+        """What a call that failed cost; `None` when the server had not begun to answer."""
+        return self._usage() if self._started else None
+
+    # Parts ------------------------------------------------------------------------------------------------------------
+
+    def _disguised(self, error: Any) -> ModelBroken | ModelFiltered:
+        said = reason_of(error)[:200]
+        if "filter" in said.lower() or "moderation" in said.lower() or "inspection" in said.lower():
+            return ModelFiltered(f"{self._name} would not answer: its provider's content filter stopped it.")
+        return ModelBroken(f"{self._name} sent an error inside its answer: {said}")
+
+    def _count(self, text: str) -> None:
+        self._length += len(text)
+        if self._length > LONGEST_STREAM:
+            raise ModelBroken(f"{self._name} did not stop talking; it was cut off.")
+
+    def _shown(self, text: str) -> str:
+        self._visible += text
+        if text and self._loop.feed(text):
+            raise ModelBroken(f"{self._name} went round in circles; it was cut off.")
+        return text
+
+    def _take_call(self, call: Any) -> None:
+        """A piece of a tool call; its parts come with the first piece, its arguments in many."""
+        index = call.index if isinstance(call.index, int) else len(self._calls)
+        known = self._calls.setdefault(index, {"id": "", "name": "", "arguments": ""})
+        known["id"] = call.id or known["id"]
+        if call.function is not None:
+            known["name"] = call.function.name or known["name"]
+            given = call.function.arguments
+            known["arguments"] += given if isinstance(given, str) else json.dumps(given) if given else ""
+            self._count(known["arguments"][-200:])
+
+    def _tool_calls(self) -> tuple[ToolCall, ...]:
+        """The calls of tools that the prompt has; others, and what is no JSON object, are ignored."""
+        known = {tool.name for tool in self._prompt.tools}
+        made = [(call["id"], call["name"], call["arguments"]) for _, call in sorted(self._calls.items())]
+        for raw in self._visible_text.tool_calls:
+            leaked = json.loads(raw)
+            made.append(("", leaked["name"], json.dumps(leaked["arguments"])))
+        calls = []
+        for number, (identity, name, arguments) in enumerate(made):
+            try:
+                given = json.loads(arguments or "{}")
+            except (ValueError, RecursionError):
+                continue
+            if name in known and isinstance(given, Mapping):
+                calls.append(ToolCall(identity or f"call_{number}", name, dict(given)))
+        return tuple(calls)
+
+    def _usage(self) -> Usage:
+        usage = self._reported()
+        if usage is None:
+            asked = sum(estimated_tokens(message.content) + 4 for message in self._prompt.messages)
+            thought = estimated_tokens("".join(self._reasoning))
+            usage = Usage(asked, thought + estimated_tokens("".join(self._received)), None, estimated=True)
+            usage = replace(usage, reasoning_tokens=thought)
+        extra = getattr(self.reported, "model_extra", None) or {}
+        cost = extra.get("cost")
+        if isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost < float("inf"):
+            return replace(usage, cost_usd=float(cost))
+        return replace(usage, cost_usd=self._endpoint.price.cost(usage))
+
+    def _reported(self) -> Usage | None:
+        """The server's own count, under the names that servers have for it; `None` if there is none to use."""
+        told = self.reported
+        prompt, completion = _tokens(told, "prompt_tokens"), _tokens(told, "completion_tokens")
+        if prompt is None or completion is None or (prompt == 0 and completion == 0):
+            return None
+        extra = getattr(told, "model_extra", None) or {}
+        within = getattr(told, "prompt_tokens_details", None)
+        cached = _tokens(within, "cached_tokens") or _whole(extra.get("prompt_cache_hit_tokens")) or 0
+        cached = cached or _whole(extra.get("cached_tokens")) or 0
+        details = getattr(within, "model_extra", None) or {}
+        written = _tokens(within, "cache_write_tokens") or _whole(details.get("cache_creation_input_tokens")) or 0
+        thought = _tokens(getattr(told, "completion_tokens_details", None), "reasoning_tokens") or 0
+        return Usage(
+            prompt, completion, None, False, min(cached, prompt), min(written, prompt), min(thought, completion)
+        )
+
+
+def has_content(chunk: ChatCompletionChunk) -> bool:
+    """Whether a chunk is progress: text, a tool call, or thinking, which is never shown but is work."""
+    if not chunk.choices:
+        return False
+    delta = chunk.choices[0].delta
+    if not delta:  # some servers send none
+        return False
+    extra = delta.model_extra or {}
+    return bool(delta.content or delta.tool_calls or any(extra.get(field) for field in _REASONING))
+
+
+def _tokens(told: Any, name: str) -> int | None:
+    return _whole(getattr(told, name, None))
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -1,0 +1,82 @@
+"""The connections to all model servers: one pool, opened when first used, closed once at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from agent.models.presets import Endpoint
+
+if TYPE_CHECKING:
+    import httpx2
+    from openai import AsyncOpenAI
+
+_NOT_SENT = (
+    "OpenAI-Organization",
+    "OpenAI-Project",
+    "X-Stainless-OS",
+    "X-Stainless-Arch",
+    "X-Stainless-Runtime-Version",
+)
+"""Headers of another provider's account, and of this machine, which are no server's business."""
+_THIS_MACHINE = ("all://localhost", "all://127.0.0.0/8", "all://[::1]")
+"""Where no proxy of the environment has any business."""
+_CONNECTIONS = 1_000
+_KEPT_ALIVE = 50
+
+
+class Pool:
+    """Hands out clients that share connections. Only the pool is closed: closing a client would close them for all."""
+
+    def __init__(self) -> None:
+        self._http: httpx2.AsyncClient | None = None
+        self._clients: dict[tuple[str, str, int], AsyncOpenAI] = {}
+
+    async def client(self, endpoint: Endpoint, *, retries: int = 0) -> AsyncOpenAI:
+        """A client for one server that sends it nothing meant for another; it comes without delay to other work.
+
+        The key is explicit; organisation and project headers from the environment are left out; a server on this machine
+        is reached without a proxy.
+        """
+        if self._http is None:
+            # Importing the package takes most of a second, which must not stall other conversations.
+            await asyncio.to_thread(__import__, "openai")
+        return self.open(endpoint, retries=retries)
+
+    def open(self, endpoint: Endpoint, *, retries: int = 0) -> AsyncOpenAI:
+        """The same, at once."""
+        import httpx2
+        from openai import AsyncOpenAI, Omit
+
+        key = (endpoint.base_url, endpoint.api_key, retries)
+        if key not in self._clients:
+            self._clients[key] = AsyncOpenAI(
+                base_url=endpoint.base_url,
+                api_key=endpoint.api_key,
+                organization="",
+                project="",
+                max_retries=retries,
+                timeout=httpx2.Timeout(60.0, connect=5.0),
+                # The type is too narrow: the package itself puts Omit() among its default headers.
+                default_headers=cast("dict[str, str]", {name: Omit() for name in _NOT_SENT}),
+                http_client=self._connections(),
+            )
+        return self._clients[key]
+
+    def _connections(self) -> httpx2.AsyncClient:
+        import httpx2
+
+        if self._http is None:
+            self._http = httpx2.AsyncClient(
+                follow_redirects=False,
+                limits=httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_KEPT_ALIVE),
+                mounts=dict.fromkeys(_THIS_MACHINE),
+            )
+        return self._http
+
+    async def close(self) -> None:
+        """Close the connections of every client."""
+        if self._http is not None:
+            await self._http.aclose()
+        self._http = None
+        self._clients.clear()
