@@ -67,7 +67,9 @@ async def judged(
         done = await complete(judge, prompt)
     except ModelError as error:
         return Judgement(None, (), error.usage, (f"The answer was not judged: {error}",), frozenset({error.kind}))
-    found = done.last.parsed or {}
+    found = done.last.parsed
+    if found is None:
+        return Judgement(None, (), done.usage, (*done.notes, "The answer was not judged."), done.failed)
     unsupported = tuple(str(one)[:200] for one in found.get("unsupported", ()))
     grounded = bool(found.get("grounded")) and not unsupported
     notes = (

@@ -183,8 +183,8 @@ def _said(message: Message) -> str:
 
 
 def as_data(text: str) -> str:
-    """Text that cannot close or open the marks around it."""
-    return _MARKUP.sub("", text)
+    """Text that cannot close or open the marks around it. Nothing is taken out: what is left could make up a mark anew."""
+    return _MARKUP.sub(lambda mark: f"({mark[0][1:]}", text)
 
 
 def _passage(number: int, hit: Hit) -> str:

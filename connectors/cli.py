@@ -177,7 +177,9 @@ def check_models(options: Options, names: tuple[str, ...], as_json: bool) -> Non
 @click.argument("cases", type=_FOLDER)
 @click.option("--html", type=_FOLDER, help="Write a page to read.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many cases.")
-@click.option("--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Cases at once.")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Cases at once, for each model."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @_everywhere
 @click.pass_obj

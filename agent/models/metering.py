@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -66,16 +67,19 @@ class Meter:
         self._log = log
         self._budgets = dict(budgets or {})
         self._pending: list[Reservation] = []
+        self._checking = asyncio.Lock()
 
     async def reserve(self, model: str, payer: Payer, estimate: Usage) -> Reservation:
         """Set the estimated cost of a call aside. Raises `BudgetError` if it does not fit; the call is then not made."""
         reservation = Reservation(payer, estimate)
         free = estimate.cost_usd == 0
-        for scope, budget in self._budgets.items() if self._log is not None else ():
-            if (free and budget.usd is not None) or not estimate.prompt_tokens:
-                continue
-            await self._check(scope, budget, model, reservation)
-        self._pending.append(reservation)
+        # One after the other: two that look at the same sum at once would both fit.
+        async with self._checking:
+            for scope, budget in self._budgets.items() if self._log is not None else ():
+                if (free and budget.usd is not None) or not estimate.prompt_tokens:
+                    continue
+                await self._check(scope, budget, model, reservation)
+            self._pending.append(reservation)
         return reservation
 
     async def _check(self, scope: Scope, budget: Budget, model: str, asked: Reservation) -> None:

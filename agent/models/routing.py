@@ -83,9 +83,15 @@ class FallbackChain:
             while True:
                 attempt = _Attempt(backend, self._breakers.of(backend.name), self._meter, tries.next_prompt(backend))
                 try:
+                    held: list[Chunk] = []
                     async with aclosing(attempt.stream()) as chunks:
                         async for chunk in chunks:
-                            yield chunk
+                            held.append(chunk)
+                            # What nobody reads as it comes is passed on once it is whole: another model may begin anew.
+                            if prompt.shown or chunk.finish:
+                                for one in held:
+                                    yield one
+                                held.clear()
                     return
                 except ModelError as error:
                     if attempt.shown:
@@ -97,6 +103,8 @@ class FallbackChain:
                 if (pause := tries.again(failure)) is None:
                     break
                 await asyncio.sleep(pause)
+                if self._breakers.of(backend.name).refusal() is not None:
+                    break
         last = tries.error or ModelUnreachable("No model could be asked.")
         # Its usage has been told with its note.
         last.usage = Usage()

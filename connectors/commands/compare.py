@@ -105,10 +105,7 @@ async def _prepare(knowledge: KnowledgeBase, cases: Sequence[Case]) -> list[str]
     if not missing:
         return []
     named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-    return [
-        f"{len(missing)} expected documents are not in the knowledge base: {named}. List what is with: "
-        "frontdesk knowledge list"
-    ]
+    return [f"Expected, but not in the knowledge base: {named}. List what is there with: frontdesk knowledge list"]
 
 
 @contextmanager

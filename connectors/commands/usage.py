@@ -83,7 +83,8 @@ def _notes(total: UsageRow) -> list[str]:
     if total.estimated:
         notes.append("~ Counted from the text, because a server did not tell.")
     if total.abandoned:
-        notes.append(f"{total.abandoned:,} calls were given up before their end, by us or by the customer.")
+        calls = "call was" if total.abandoned == 1 else "calls were"
+        notes.append(f"{total.abandoned:,} {calls} given up before the end, by us or by the customer.")
     if total.unknown_prices:
         notes.append('To tell a price that is not known: [presets.NAME.models."MODEL".price] in frontdesk.toml')
     return notes

@@ -239,7 +239,7 @@ async def test_expected_documents_that_are_not_there_are_told(
     cases = tmp_path / "other.jsonl"
     cases.write_text('{"text": "How long do I have for a review?", "documents": ["gone"]}')
     await run(options, ["quotes", "http://127.0.0.1:9/v1#m"], cases)
-    assert "1 expected documents are not in the knowledge base: gone." in capsys.readouterr().err
+    assert "Expected, but not in the knowledge base: gone." in capsys.readouterr().err
 
 
 # The terminal

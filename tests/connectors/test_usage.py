@@ -125,6 +125,19 @@ def test_piped_it_is_lines_with_tabs(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert total == ["total", "", *line[2:]]
 
 
+def test_on_a_terminal_it_is_a_table_with_notes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("FORCE_COLOR", "1"), ("NO_COLOR", "1"), ("COLUMNS", "120")):
+        monkeypatch.setenv(name, value)
+    keep(tmp_path, call(), call(error="abandoned"), call(cost=None))
+    asyncio.run(usage(Options(data=tmp_path), days=7, by=(), as_json=False))
+    shown = capsys.readouterr().out
+    assert "qwen:flash" in shown
+    assert "1 call was given up" in shown
+    assert "[presets.NAME.models" in shown
+
+
 def test_as_json_it_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keep(tmp_path, call(), call(1, cost=None))
     asyncio.run(usage(Options(data=tmp_path), days=2, by=(), as_json=True))
