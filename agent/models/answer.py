@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from agent.errors import ModelBroken, ModelFiltered
 from agent.messages import Usage
 from agent.models.base import Chunk, Finish, Prompt, ToolCall
-from agent.models.leaks import Loop, VisibleText
+from agent.models.leaks import VisibleText
+from agent.models.loops import Loop
 from agent.models.presets import Endpoint
 from agent.models.pricing import estimated_tokens
 from agent.models.refusals import reason_of

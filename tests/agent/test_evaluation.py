@@ -19,13 +19,12 @@ from agent.evaluation import (
     Run,
     Share,
     Verdict,
-    grounded_by_words,
     judge,
     read_cases,
     run_cases,
-    unsupported_by_words,
 )
 from agent.graph import SupportAgent
+from agent.grounding import grounded_by_words, unsupported_by_words
 from agent.messages import Citation, Conversation, ReplyEvent, Status, Usage
 from agent.models.quotes import Quotes
 from agent.testing import ScriptedModel

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import ModelBroken
-from agent.models.leaks import LONGEST_CALL, Loop, VisibleText
+from agent.models.leaked_json import LONGEST_CALL
+from agent.models.leaks import VisibleText
+from agent.models.loops import Loop
 
 CALL = '{"name": "lookup", "arguments": {"id": 1}}'
 LOOKUP = [{"name": "lookup", "arguments": {"id": 1}}]
