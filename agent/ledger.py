@@ -55,6 +55,8 @@ _log = logging.getLogger(__name__)
 Key = Literal["day", "role", "model"]
 KEYS: tuple[Key, ...] = ("day", "role", "model")
 ABANDONED = "abandoned"
+WAIT_SECONDS = 0.5
+"""The longest that a caller, and so a customer, waits for a write; a locked database is waited for ten times as long."""
 PAUSE_SECONDS = 10.0
 """After a write that failed nobody waits for another one this long."""
 _MOST_UNWRITTEN = 1_000
@@ -157,14 +159,18 @@ class Ledger:
         self._closed = False
 
     async def record(self, call: ModelCall, /) -> None:
-        """Keep one call. It never fails: what cannot be written now is written with a later call."""
+        """Keep one call; at its end it is written, unless the database is slow.
+
+        It never fails: what cannot be written now is written with a later call.
+        """
         if self._closed:
             self._complain(StoreError("the record is closed"))
             return
         self._unwritten.append(_values(call))
         if time.monotonic() >= self._not_before:
-            # Shielded, because a caller that is given up has to pay all the same.
-            await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._writer, self._write))
+            # The write goes on when the caller is cancelled, or waits no longer: the answer is there, and has to be paid.
+            writing = asyncio.get_running_loop().run_in_executor(self._writer, self._write)
+            await asyncio.wait((writing,), timeout=WAIT_SECONDS)
 
     async def spent(self, scope: Scope, payer: Payer, since: datetime | None, /) -> Usage:
         """The sum of what was spent by this conversation, person or channel, or by all ("day"), since then.

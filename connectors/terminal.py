@@ -31,8 +31,10 @@ class Terminal:
 
     name = "terminal"
 
-    def __init__(self, console: Console, read: Callable[[], str | None]) -> None:
+    def __init__(self, console: Console, read: Callable[[], str | None], notes: Console | None = None) -> None:
         self._console = console
+        self._notes = notes
+        self._noted: set[str] = set()
         self._read = read
         self._live: Live | None = None
         self._numbers = itertools.count(1)
@@ -57,6 +59,7 @@ class Terminal:
         event = delivery.event
         if isinstance(event, Answer | Handoff):
             self._finish(event)
+            self._tell_notes(event)
         elif self._console.is_terminal:
             if self._live is None:
                 self._live = Live(console=self._console, transient=True, refresh_per_second=12)
@@ -83,6 +86,13 @@ class Terminal:
             below.insert(0, Text())
         self._console.print(Group(_drawn(event.text), *(Padding(line, (0, 0, 0, 2)) for line in below)))
         self._console.print()
+
+    def _tell_notes(self, event: Answer | Handoff) -> None:
+        """What the operator should know, each thing once."""
+        for note in event.provenance.notes:
+            if self._notes is not None and note not in self._noted:
+                self._noted.add(note)
+                self._notes.print(Text(f"Note: {note}", style="dim"), soft_wrap=True)
 
 
 REASONS = {

@@ -63,8 +63,10 @@ class Breaker:
         self._failures.append(now)
         often = len(self._failures) == FAILURES and now - self._failures[0] <= WITHIN_SECONDS
         if error.breaker == "opens" or often or was_open:
-            self._open_until = now + (DENIED_PAUSE_SECONDS if error.breaker == "opens" else PAUSE_SECONDS)
-            self._why = error.message
+            until = now + (DENIED_PAUSE_SECONDS if error.breaker == "opens" else PAUSE_SECONDS)
+            # A call that was under way must not shorten a longer pause.
+            if until >= (self._open_until or 0.0):
+                self._open_until, self._why = until, error.message
             if not was_open:
                 _log.error("%s is not used for now. %s", self._name, error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import math
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -29,13 +30,14 @@ _FILTER = re.compile(
     re.IGNORECASE,
 )
 _KEY = re.compile(
-    r"(?:invalid|incorrect|wrong|missing|no|expired|unauthori[sz]ed)[ _-]?(?:\w+[ _-]){0,2}(?:api[ _-]?key|token|credentials)"
+    r"(?<![a-z])(?:invalid|incorrect|wrong|missing|no|expired|unauthori[sz]ed)[ _-]?(?:\w+[ _-]){0,2}"
+    r"(?:api[ _-]?key|token|credentials)(?![a-z])"
     r"|api[ _-]?key.{0,30}(?:invalid|incorrect|not valid|expired|missing|required)|invalid_api_key|authentication"
     r"|no_db_connection|no connected db",
     re.IGNORECASE,
 )
 _MONEY = re.compile(
-    r"insufficient|balance|arrears|overdue|recharge|current[ _]quota|(?:no|out of|enough) credit|payment required|\(1113\)",
+    r"insufficient|balance|arrear|overdue|recharge|current[ _]quota|(?:no|out of|enough) credit|payment required|\(1113\)",
     re.IGNORECASE,
 )
 """Not "quota" or "billing" alone: notices of a rate limit speak of them, too."""
@@ -53,6 +55,8 @@ _MODEL = re.compile(
 _VALIDATOR = re.compile(r"validation error|unsupported|not supported|unexpected (?:field|key)", re.IGNORECASE)
 _UNROUTED = re.compile(r"no endpoints? (?:found|available) that (?:can handle|supports?)", re.IGNORECASE)
 """OpenRouter's words for a model of which no host knows all parameters; the status is 404."""
+_ANY_KIND = ("invalid_request_error", "BadRequestError", "error")
+"""Types of errors that say nothing beside the status."""
 LONGEST_REASON = 300
 """Characters of what a server says that are told to staff."""
 
@@ -69,8 +73,12 @@ def refusal(error: openai.OpenAIError) -> str:
     """All that a server said, as one line, with the code it gave."""
     body = getattr(error, "body", None)
     said = reason_of(body) if body else " ".join(str(error).split())
-    code = body.get("code") if isinstance(body, dict) else None
-    return f"{said} ({code})" if isinstance(code, str | int) and str(code) not in said else said
+    for key in ("code", "type") if isinstance(body, dict) else ():
+        # Moonshot tells a filter and an empty account by the type alone.
+        kind = body.get(key)
+        if isinstance(kind, str | int) and str(kind) not in (*_ANY_KIND, "") and str(kind) not in said:
+            said += f" ({kind})"
+    return said
 
 
 def is_about_parameters(error: openai.APIStatusError, *, structured: bool) -> bool:
@@ -151,7 +159,8 @@ def _retry_after(error: openai.OpenAIError) -> float | None:
     headers = getattr(getattr(error, "response", None), "headers", {})
     given = str(headers.get("retry-after", "")).strip()
     try:
-        return max(0.0, float(given))
+        seconds = float(given)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     except ValueError:
         pass
     try:

@@ -61,7 +61,8 @@ async def demo(options: Options) -> None:
             console.print(Text(note, style="yellow"))
         console.print(Text(desk.how_answers_are_made, style="dim"))
         console.print()
-        terminal, turns = _terminal(desk)
+        # How search works was said above; what is left to say is of models.
+        terminal, turns = _terminal(desk, notes=desk.model.generative)
         for line in (sample_folder() / "demo.jsonl").read_text("utf-8").splitlines():
             step = json.loads(line)
             if step.get("needs_model") and not desk.model.generative:
@@ -75,9 +76,10 @@ async def demo(options: Options) -> None:
             console.print(Text("With your own documents: frontdesk knowledge sync DIR, then: frontdesk chat"))
 
 
-def _terminal(desk: Desk) -> tuple[Terminal, Turns]:
+def _terminal(desk: Desk, *, notes: bool = True) -> tuple[Terminal, Turns]:
     console = Console(soft_wrap=not sys.stdout.isatty())
-    terminal = Terminal(console, lambda: _read_line(console))
+    beside = Console(stderr=True, soft_wrap=not sys.stderr.isatty()) if notes else None
+    terminal = Terminal(console, lambda: _read_line(console), beside)
     return terminal, Turns(desk.agent, terminal.deliver, handoff_message=desk.settings["handoff_message"])
 
 

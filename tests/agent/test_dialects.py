@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agent.errors import ModelBroken, ModelDenied
+from agent.errors import ModelBroken, ModelDenied, ModelOverloaded
 from agent.messages import Usage
 from agent.models.base import Chunk, Completion, Prompt, PromptMessage, Tool, ToolCall, complete
 from agent.models.openai_compatible import Deadlines, OpenAICompatible
@@ -42,7 +42,7 @@ from tests.servers.dialects import (
     wrapped,
 )
 from tests.servers.dialects import text as text_form
-from tests.servers.model_server import answers, says, serving
+from tests.servers.model_server import answers, error, says, serving
 
 NAMES = sorted(built_in())
 OWN_MODELS = sorted(
@@ -379,6 +379,30 @@ async def test_a_server_that_can_do_no_json_is_an_error_and_no_text() -> None:
                     await ask(backend, STRUCTURED)
         asked = [body.get("response_format", {}).get("type") for body in chats(server)]
     assert asked == ["json_schema", "json_object", None, None, None]
+
+
+async def test_a_passing_fault_of_the_server_teaches_nothing() -> None:
+    """A bare 500 may mean that JSON is not understood, or nothing at all."""
+    with served("qwen") as (server, where):
+        answer, faults = server.by_prompt, iter([error(500, "Internal Server Error")])
+        server.by_prompt = lambda call: next(faults, None) or answer(call)  # type: ignore[misc]
+        async for backend in opened(where):
+            for _ in range(2):
+                assert (await ask(backend, STRUCTURED))[-1].parsed == FITS
+        asked = [body.get("response_format", {}).get("type") for body in chats(server)]
+    assert asked == ["json_schema", "json_object", "json_schema"]
+
+
+async def test_a_server_that_is_down_is_not_asked_in_ten_ways() -> None:
+    with served("qwen") as (server, where):
+        server.by_prompt = lambda _: error(500, "Internal Server Error")
+        async for backend in opened(where):
+            with pytest.raises(ModelOverloaded):
+                await ask(backend, STRUCTURED)
+            assert len(server.calls) == 3
+            with pytest.raises(ModelOverloaded):
+                await ask(backend, PLAIN)
+            assert len(server.calls) == 4
 
 
 @pytest.mark.parametrize("form", FORMS, ids=[form.__name__ for form in FORMS])

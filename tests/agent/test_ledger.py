@@ -335,6 +335,20 @@ async def test_a_locked_database_costs_no_answer_and_loses_no_call(
     assert (await total_of(tmp_path)).calls == 51
 
 
+async def test_nobody_waits_as_long_as_the_database(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ledger = Ledger(tmp_path)
+    await ledger.record(CALL)
+    with closing(sqlite3.connect(tmp_path / "frontdesk.sqlite3")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        started = asyncio.get_running_loop().time()
+        await ledger.record(CALL)
+        assert asyncio.get_running_loop().time() - started < 2
+        assert (await ledger.spent("person", PAYER, None)).prompt_tokens == 2_000
+    await ledger.close()
+    assert not caplog.records
+    assert (await total_of(tmp_path)).calls == 2
+
+
 async def test_after_a_pause_it_writes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledgers, "PAUSE_SECONDS", 0.05)
     blocked = tmp_path / "data"
