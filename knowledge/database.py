@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from sqlalchemy import Column, Engine, MetaData, String, Table, Text, create_engine, event, insert, select
 from sqlalchemy.exc import DatabaseError
 
@@ -36,7 +37,7 @@ def open_database(data: Path) -> Engine:
     event.listen(engine, "connect", _set_up_connection)
     try:
         _check_schema(engine, file)
-    except (DatabaseError, sqlite3.DatabaseError) as error:
+    except (DatabaseError, sqlite3.DatabaseError, OSError) as error:
         engine.dispose()
         reason = str(getattr(error, "orig", None) or error)
         raise StoreError(
@@ -53,7 +54,8 @@ def _set_up_connection(connection: Any, _: Any) -> None:
 
 
 def _check_schema(engine: Engine, file: Path) -> None:
-    with engine.begin() as connection:
+    # Several processes that make a new database at once would stumble over each other's tables.
+    with FileLock(f"{file}.lock", timeout=BUSY_SECONDS), engine.begin() as connection:
         metadata.create_all(connection, checkfirst=True)
         found = connection.execute(select(state.c.value).where(state.c.key == "schema")).scalar()
         if found is None:

@@ -20,6 +20,8 @@ Role = Literal["triage", "rewrite", "answer", "judge", "summarise"]
 """What a model is asked for. Each role may have models of its own."""
 ROLES: tuple[Role, ...] = get_args(Role)
 Finish = Literal["stop", "length", "tools"]
+_NOTHING = Usage()
+"""Shared, as it is frozen: one would be made for every token otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class Chunk:
 
     text: str = ""
     finish: Finish | None = None
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = _NOTHING
     model: str = ""
     note: str = ""
     failed: str = ""

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from agent.errors import BudgetError
 from agent.messages import Usage
 from agent.models.base import Payer, Role
+from knowledge.errors import StoreError
 
 Scope = Literal["conversation", "person", "channel", "day"]
 SCOPES: tuple[Scope, ...] = ("conversation", "person", "channel", "day")
@@ -85,8 +86,16 @@ class Meter:
     async def _check(self, scope: Scope, budget: Budget, model: str, asked: Reservation) -> None:
         assert self._log is not None
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        spent = await self._log.spent(scope, asked.payer, None if scope == "conversation" else today)
+        # First of all: a call that ends while the sum is read then counts twice rather than not at all.
         under_way = [one.estimate for one in self._pending if _same(scope, one.payer, asked.payer)]
+        try:
+            spent = await self._log.spent(scope, asked.payer, None if scope == "conversation" else today)
+        except StoreError as error:
+            raise BudgetError(
+                f"The budget per {scope} cannot be checked, so {model} was not asked: {error.message}",
+                error.hint,
+                scope=scope,
+            ) from error
         total = sum((spent, *under_way, asked.estimate), Usage())
         if budget.usd is not None and asked.estimate.cost_usd is None:
             raise BudgetError(

@@ -109,15 +109,21 @@ async def test_fault_002_long_429_goes_to_the_next_model_at_once() -> None:
     assert len(server.calls) == 2
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504, 529])
-async def test_fault_003_5xx_is_asked_once_more_and_then_the_next_model(status: int) -> None:
-    with playing(error(status, "Broken"), says("Hello there")) as (server, model):
-        outcome = await ask(model, other())
-        assert (outcome.shown, len(server.calls)) == ("Hello there", 2)
-    with playing(error(status, "Broken")) as (server, model):
-        outcome = await ask(model, other())
-        assert (outcome.shown, len(server.calls)) == (OTHER, 2)
-    assert f"status {status}" in outcome.notes
+async def once_and_for_ever(fault: Play, *behind: ModelBackend) -> tuple[Outcome, Outcome]:
+    """What comes of a fault that passes, and of one that stays. Each is asked about twice, not more."""
+    with playing(fault, says("Hello there")) as (once, model), playing(fault) as (always, other_model):
+        passing, staying = await asyncio.gather(ask(model, *behind), ask(other_model, *behind))
+        assert (len(once.calls), len(always.calls)) == (2, 2)
+    assert passing.shown.strip() == "Hello there"
+    return passing, staying
+
+
+async def test_fault_003_5xx_is_asked_once_more_and_then_the_next_model() -> None:
+    faults = {status: error(status, "Broken") for status in (500, 502, 503, 504, 529)}
+    outcomes = await asyncio.gather(*(once_and_for_ever(fault, other()) for fault in faults.values()))
+    for status, (_, staying) in zip(faults, outcomes, strict=True):
+        assert staying.shown == OTHER
+        assert f"status {status}" in staying.notes
 
 
 async def test_fault_004_connect_failure_goes_to_the_next_model_and_opens_the_breaker() -> None:
@@ -153,19 +159,15 @@ async def test_fault_005_hang_of_a_server_that_does_not_even_answer_the_connecti
 
 async def test_fault_006_slow_drip_ends_in_an_error() -> None:
     assert Deadlines().total <= 30
-    with playing(stream(["word "] * 50, pause=0.1)) as (_, model):
-        outcome = await ask(model, other())
+    thinking = stream(["thinking "] * 50, pause=0.1, fields="reasoning_content")
+    with playing(stream(["word "] * 50, pause=0.1)) as (_, model), playing(thinking) as (_, thinker):
+        outcome, unseen = await asyncio.gather(ask(model, other()), ask(thinker, other()))
     assert isinstance(outcome.error, ModelUnreachable)
     assert "did not finish in time" in outcome.error.message
     assert outcome.shown.startswith("word")
     assert OTHER not in outcome.shown, "another model would begin anew behind what was shown"
     assert outcome.chunks[-1].finish is None
-
-
-async def test_fault_006_slow_drip_that_shows_nothing_goes_to_the_next_model() -> None:
-    with playing(stream(["thinking "] * 50, pause=0.1, fields="reasoning_content")) as (_, model):
-        outcome = await ask(model, other())
-    assert outcome.shown == OTHER
+    assert unseen.shown == OTHER
 
 
 async def test_fault_007_keep_alives_only_are_no_progress() -> None:
@@ -208,35 +210,24 @@ async def test_fault_009_reset_mid_stream_is_no_answer() -> None:
         assert (outcome.shown, len(server.calls)) == ("Hello there", 2)
 
 
-@pytest.mark.parametrize(
-    "play",
-    [
+async def test_fault_011_bad_json_with_status_200_is_tried_once_more_and_then_the_next_model() -> None:
+    faults = [
         raw(200, b"<html>Log in to the hotel's network</html>", "text/html"),
         raw(200, b"data: {broken\n\n", "text/event-stream"),
         raw(200, b'{"choices":[]}', "application/json"),
         raw(200, b"data: \xff\xfe\n\n", "text/event-stream"),
         events([{"error": {"message": "Provider returned error", "code": 502}}]),
-    ],
-    ids=["html", "broken JSON", "JSON", "no text", "an error"],
-)
-async def test_fault_011_bad_json_with_status_200_is_tried_once_more_and_then_the_next_model(play: Play) -> None:
-    with playing(play, says("Hello there")) as (_, model):
-        assert (await ask(model, other())).shown == "Hello there"
-    with playing(play) as (server, model):
-        outcome = await ask(model, other())
-        assert (outcome.shown, len(server.calls)) == (OTHER, 2)
+    ]
+    outcomes = await asyncio.gather(*(once_and_for_ever(fault, other()) for fault in faults))
+    assert {staying.shown for _, staying in outcomes} == {OTHER}
 
 
-@pytest.mark.parametrize(
-    "pieces", [[], ["", ""], [" ", "\n"], ["<think>Hm.</think>"], ["<think>Hm."]], ids=lambda pieces: repr(pieces)
-)
-async def test_fault_012_empty_answer_is_tried_once_more(pieces: list[str]) -> None:
-    with playing(stream(pieces), says("Hello there")) as (_, model):
-        assert (await ask(model)).shown.strip() == "Hello there"
-    with playing(stream(pieces)) as (server, model):
-        outcome = await ask(model)
-        assert isinstance(outcome.error, ModelBroken)
-        assert (outcome.shown.strip(), len(server.calls)) == ("", 2)
+async def test_fault_012_empty_answer_is_tried_once_more() -> None:
+    empty: list[list[str]] = [[], ["", ""], [" ", "\n"], ["<think>Hm.</think>"], ["<think>Hm."]]
+    outcomes = await asyncio.gather(*(once_and_for_ever(stream(pieces)) for pieces in empty))
+    for _, staying in outcomes:
+        assert isinstance(staying.error, ModelBroken)
+        assert staying.shown.strip() == ""
 
 
 def a_call(name: str, arguments: str) -> dict[str, object]:

@@ -331,7 +331,7 @@ async def test_what_a_refusal_means(server: ModelServer, status: int, body: Any,
     assert "\n" not in found.message, "a log line is one line"
 
 
-@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 503])
+@pytest.mark.parametrize("status", [400, 401, 404, 429, 500])
 @pytest.mark.parametrize("form", ["error", "detail", "text", "page", "top"])
 async def test_a_key_is_never_repeated(server: ModelServer, status: int, form: str) -> None:
     said = f"Incorrect API key provided: {KEY}. You can find yours at https://x.example/{KEY}"

@@ -222,7 +222,7 @@ async def test_an_answer_as_json_is_shown_to_nobody() -> None:
 
 
 async def test_the_seconds_of_a_prompt_are_shared_by_the_chain() -> None:
-    slow = Breaking("one two three", ModelBroken("cut"), name="a:m", pause=0.15, times=1)
+    slow = Breaking("one two three", ModelBroken("cut"), name="a:m", pause=0.02, times=1)
     second = other()
     await ask(slow, second, prompt=replace(PROMPT, role="rewrite", seconds=5.0))
     given = [prompt.seconds for prompt in slow.prompts]
