@@ -312,8 +312,6 @@ def _quieten() -> None:
     os.environ["ANONYMIZED_TELEMETRY"] = "False"
     os.environ["LANGSMITH_TRACING"] = os.environ["LANGCHAIN_TRACING_V2"] = "false"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    # The openai package would send these headers to every provider alike.
-    os.environ.pop("OPENAI_CUSTOM_HEADERS", None)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")

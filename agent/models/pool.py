@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 from agent.models.presets import Endpoint
@@ -23,6 +26,17 @@ _THIS_MACHINE = ("all://localhost", "all://127.0.0.0/8", "all://[::1]")
 """Where no proxy of the environment has any business."""
 _CONNECTIONS = 1_000
 _KEPT_ALIVE = 50
+
+
+@contextmanager
+def _without_custom_headers() -> Iterator[None]:
+    """The package would read this variable and send its headers, keys among them, to every provider alike."""
+    given = os.environ.pop("OPENAI_CUSTOM_HEADERS", None)
+    try:
+        yield
+    finally:
+        if given is not None:
+            os.environ["OPENAI_CUSTOM_HEADERS"] = given
 
 
 class Pool:
@@ -50,17 +64,19 @@ class Pool:
 
         key = (endpoint.base_url, endpoint.api_key, retries)
         if key not in self._clients:
-            self._clients[key] = AsyncOpenAI(
-                base_url=endpoint.base_url,
-                api_key=endpoint.api_key,
-                organization="",
-                project="",
-                max_retries=retries,
-                timeout=httpx2.Timeout(60.0, connect=5.0),
-                # The type is too narrow: the package itself puts Omit() among its default headers.
-                default_headers=cast("dict[str, str]", {name: Omit() for name in _NOT_SENT}),
-                http_client=self._connections(),
-            )
+            with _without_custom_headers():
+                self._clients[key] = AsyncOpenAI(
+                    base_url=endpoint.base_url,
+                    api_key=endpoint.api_key,
+                    admin_api_key="",
+                    organization="",
+                    project="",
+                    max_retries=retries,
+                    timeout=httpx2.Timeout(60.0, connect=5.0),
+                    # The type is too narrow: the package itself puts Omit() among its default headers.
+                    default_headers=cast("dict[str, str]", {name: Omit() for name in _NOT_SENT}),
+                    http_client=self._connections(),
+                )
         return self._clients[key]
 
     def _connections(self) -> httpx2.AsyncClient:

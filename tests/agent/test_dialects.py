@@ -42,7 +42,7 @@ from tests.servers.dialects import (
     wrapped,
 )
 from tests.servers.dialects import text as text_form
-from tests.servers.model_server import answers, error, says, serving
+from tests.servers.model_server import answers, chunk, error, events, says, serving
 
 NAMES = sorted(built_in())
 OWN_MODELS = sorted(
@@ -441,6 +441,18 @@ async def test_a_refused_parameter_is_left_out_and_not_sent_again(name: str, for
         assert "made_up" not in chats(server)[-1]
 
 
+async def test_the_servers_refuse_what_a_provider_is_not_known_to_understand(
+    server: DialectServer, here: tuple[DialectServer, Endpoint]
+) -> None:
+    strange: dict[str, Any] = {"n": 2, "presence_penalty": 0.5, "logit_bias": {}, "user": "anna", "made_up": 1}
+    where = replace(here[1], dialect=replace(here[1].dialect, body={**here[1].dialect.body, **strange}))
+    async for backend in opened(where):
+        assert text_of(await ask(backend, PLAIN)) == TEXT, "however many parameters were refused"
+    assert set(server.refused) & strange.keys() == (set() if server.quirks.anything else strange.keys())
+    if not server.quirks.anything:
+        assert not chats(server)[-1].keys() & strange.keys()
+
+
 @pytest.mark.parametrize("form", FORMS, ids=[form.__name__ for form in FORMS])
 @pytest.mark.parametrize(
     "changed",
@@ -525,6 +537,22 @@ async def test_a_tool_call_that_a_model_wrote_as_text_is_a_call_and_no_text() ->
     assert answer.last.tool_calls == (ToolCall(answer.last.tool_calls[0].id, "look_up", {"number": "text"}),)
     assert answer.last.finish == "tools"
     assert server.refused == []
+
+
+async def test_calls_without_an_id_are_given_one() -> None:
+    def call(index: int | None, name: str, arguments: str) -> dict[str, Any]:
+        called = {"index": index, "function": {"name": name, "arguments": arguments}}
+        return chunk({"tool_calls": [called]})
+
+    for indices in ((0, 1), (None, None)):
+        said = [call(indices[0], "look_up", '{"number": "1"}'), call(indices[1], "look_up", '{"number": "2"}')]
+        with served("ollama") as (server, where):
+            server.by_prompt = lambda _, said=said: events([*said, chunk({}, "tool_calls")])
+            async for backend in opened(where):
+                calls = (await ask(backend, replace(PLAIN, tools=(TOOL,))))[-1].tool_calls
+        assert [dict(one.arguments) for one in calls] == [{"number": "1"}, {"number": "2"}]
+        assert len({one.id for one in calls}) == 2
+        assert all(one.id for one in calls)
 
 
 # The first model of a server ------------------------------------------------------------------------------------------

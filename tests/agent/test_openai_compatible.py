@@ -295,6 +295,17 @@ async def test_a_server_that_does_not_stop_is_cut_off(server: ModelServer) -> No
     assert LONGEST_ANSWER <= len(text_of(chunks)) < LONGEST_ANSWER + 1_000
 
 
+async def test_a_limit_that_is_ignored_is_tried_under_its_other_name_once(server: ModelServer) -> None:
+    server.plays = [stream(counted(200))]
+    backend = OpenAICompatible(plain(server), Deadlines(5, 5, 20))
+    for _ in range(4):
+        async with aclosing(backend.stream(replace(PROMPT, max_tokens=40))) as chunks:
+            assert [chunk async for chunk in chunks]
+    await backend.close()
+    sent = [sorted(call.body.keys() & {"max_tokens", "max_completion_tokens"}) for call in server.calls]
+    assert sent == [["max_tokens"], *[["max_completion_tokens"]] * 3]
+
+
 async def test_thinking_that_does_not_stop_is_cut_off(server: ModelServer) -> None:
     server.plays = [stream(counted(100_000), fields="reasoning_content")]
     with pytest.raises(ModelBroken, match="did not stop"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from aiohttp import web
+
+# No server here speaks TLS; to read the machine's certificates for each client would take longer than its test.
+os.environ.setdefault("SSL_CERT_DIR", os.path.dirname(__file__))
 
 # The parameters of "Create chat completion" that a support bot could send.
 KNOWN = {"model", "messages", "stream", "stream_options", "temperature", "top_p", "max_tokens", "max_completion_tokens"}
