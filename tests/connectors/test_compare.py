@@ -26,11 +26,10 @@ from connectors.commands.compare import (
     check_writable,
     checked_names,
     compare,
-    cost,
-    page,
     report,
     write_whole,
 )
+from connectors.commands.comparison import cost, page
 from connectors.commands.options import Options
 from knowledge.base import KnowledgeBase
 from knowledge.errors import KnowledgeError
