@@ -281,7 +281,7 @@ class OpenAICompatible:
         return names[0]
 
 
-_MOST_COMPLAINTS = 4
+_MOST_COMPLAINTS = 8
 """About one request, that are answered by leaving something out."""
 
 

@@ -73,9 +73,10 @@ def refusal(error: openai.OpenAIError) -> str:
     """All that a server said, as one line, with the code it gave."""
     body = getattr(error, "body", None)
     said = reason_of(body) if body else " ".join(str(error).split())
+    known = (*_ANY_KIND, "", str(getattr(error, "status_code", "")))
     # Moonshot tells a filter and an empty account by the type alone.
     for kind in (body.get("code"), body.get("type")) if isinstance(body, dict) else ():
-        if isinstance(kind, str | int) and str(kind) not in (*_ANY_KIND, "") and str(kind) not in said:
+        if isinstance(kind, str | int) and str(kind) not in known and str(kind) not in said:
             said += f" ({kind})"
     return said
 
