@@ -38,6 +38,8 @@ EVERYTHING = 1_000_000
 RERANKED = 30
 """Passages that a reranker reads, the best by search's own ranking: about 6,500 tokens. They hold most of the right documents
 that the first 100 hold (docs/decisions/search.md)."""
+SAME_TEXT = 0.98
+"""The least cosine between two vectors of one text from one model; servers round, but not by more."""
 EMPTY = "The knowledge base is empty. Bring documents in with: frontdesk knowledge sync DIR"
 KEYWORDS_ONLY = "Search works by keywords only"
 RESYNC = "To mend it: frontdesk knowledge sync DIR"
@@ -134,9 +136,10 @@ class KnowledgeBase:
         """Embed what is new, build an index beside the one in use, then switch to both in one transaction."""
         changes = plan.changes
         entries = await asyncio.to_thread(_entries_after, library, changes)
-        embedder, note = await self._vectors_for(library, entries, progress, say)
+        anew = await self._has_changed(library, entries)
+        embedder, note = await self._vectors_for(library, entries, progress, say, anew=anew)
         edition = await asyncio.to_thread(library.edition)
-        whole = edition.embedder == embedder and await asyncio.to_thread(self._is_whole, edition, entries)
+        whole = edition.embedder == embedder and not anew and await asyncio.to_thread(self._is_whole, edition, entries)
         if not (changes.remove or changes.write) and whole:
             await asyncio.to_thread(library.note_files, changes.folder, changes.files or {})
             return note
@@ -152,14 +155,44 @@ class KnowledgeBase:
         progress("Building the index", 1, 1)
         return note
 
+    async def _has_changed(self, library: Library, entries: list[IndexEntry]) -> bool:
+        """Whether a server makes other vectors under the same name than it did: of another length, or far from those kept.
+
+        Such vectors cannot be compared with those of questions any more.
+        """
+        import numpy as np
+
+        if self._embedder is None or not getattr(self._embedder, "may_change", False):
+            return False
+        kept = await asyncio.to_thread(
+            library.vectors, self._embedder.name, [entry.vector_key for entry in entries[:1]]
+        )
+        if not kept:
+            return False
+        try:
+            probe = (await self._embedder.embed_passages([entries[0].text]))[0]
+        except EmbedderError:
+            return False
+        before = kept[entries[0].vector_key]
+        return probe.shape != before.shape or float(np.dot(probe, before)) < SAME_TEXT
+
     async def _vectors_for(
-        self, library: Library, entries: list[IndexEntry], progress: Progress, say: Callable[[str], None]
+        self,
+        library: Library,
+        entries: list[IndexEntry],
+        progress: Progress,
+        say: Callable[[str], None],
+        *,
+        anew: bool,
     ) -> tuple[str, str]:
-        """Make the vectors that are missing. Returns the embedder's name, or "" and the reason when there are none."""
+        """Make the vectors that are missing, or all `anew`.
+
+        Returns the embedder's name, or "" and the reason when there are none.
+        """
         if self._embedder is None:
             return "", ""
         name = self._embedder.name
-        known = await asyncio.to_thread(library.known_vectors, name)
+        known = set() if anew else await asyncio.to_thread(library.known_vectors, name)
         missing = {entry.vector_key: entry.text for entry in entries if entry.vector_key not in known}
         keys = list(missing)
         try:

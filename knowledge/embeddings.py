@@ -67,6 +67,9 @@ class RemoteEmbedder:
         self._dimensions = dimensions
         self._length: int | None = dimensions
 
+    may_change = True
+    """Another model may come to stand behind the same name, as on any server: a sync looks whether it has."""
+
     @property
     def name(self) -> str:
         """Host, model, wished length and prefix: whatever changes the vectors changes the name."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,21 @@ from openai import AsyncOpenAI
 
 from agent.models.pool import Pool
 from agent.models.presets import Catalogue, built_in
+from knowledge.base import KnowledgeBase
 from knowledge.embeddings import RemoteEmbedder
 from knowledge.errors import EmbedderError
+from knowledge.search import Query
 from tests.servers.model_server import ModelServer, serving
+
+
+@asynccontextmanager
+async def base_on(server: ModelServer, folder: Path) -> AsyncIterator[KnowledgeBase]:
+    """A knowledge base that has its vectors from `server`."""
+    client = client_of(server.choice, "sk-right")
+    base = KnowledgeBase(folder / "data", RemoteEmbedder(client, server.model))
+    yield base
+    await base.close()
+    await client.close()
 
 
 def client_of(choice: str, key: str = "") -> AsyncOpenAI:
@@ -113,3 +127,40 @@ async def test_a_key_that_a_server_repeats_is_not_told() -> None:
             await RemoteEmbedder(client, "m").embed_query("hello")
         await client.close()
     assert "sk-secret-1234" not in str(caught.value)
+
+
+@pytest.fixture
+def documents(tmp_path: Path) -> Path:
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    (folder / "pets.md").write_text("# Pets\n\nDogs are welcome for a fee of 20 euros.\n")
+    (folder / "keys.md").write_text("# Keys\n\nThe host hands the keys over.\n")
+    return folder
+
+
+async def test_fault_020_embeddings_down_is_keyword_mode(server: ModelServer, documents: Path) -> None:
+    async with base_on(server, documents.parent) as base:
+        await base.sync(documents)
+        assert (await base.search(Query("are dogs welcome"))).mode == "hybrid"
+        server.key = "sk-another"
+        found = await base.search(Query("are dogs welcome"))
+        assert (found.mode, found.hits[0].passage.document) == ("keyword", "pets")
+        assert "keywords only" in found.note
+
+
+async def test_fault_021_another_dimension_is_keyword_mode_until_a_sync_rebuilds(
+    server: ModelServer, documents: Path
+) -> None:
+    async with base_on(server, documents.parent) as base:
+        await base.sync(documents)
+    server.dimension = 4
+    async with base_on(server, documents.parent) as base:
+        found = await base.search(Query("are dogs welcome"))
+        assert (found.mode, found.hits[0].passage.document) == ("keyword", "pets")
+        assert "knowledge sync" in found.note
+        assert not (await base.sync(documents)).notes
+        found = await base.search(Query("are dogs welcome"))
+        assert (found.mode, found.note) == ("hybrid", "")
+        calls = len(server.calls)
+        await base.sync(documents)
+        assert len(server.calls) == calls + 1, "one look whether the model is still the same"
