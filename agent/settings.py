@@ -372,6 +372,11 @@ def _table(name: str, value: Any, text: str, path: Path) -> Mapping[str, Any]:
         return value
     channels = {}
     for channel, own in value.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_-]*(:[^/\s]+(/[^\s]+)?)?", channel):
+            raise SettingsError(
+                f"{place}: {channel[:60]!r} is no channel.",
+                'A channel is written as "slack:T1/C1", "slack:T1" or "slack".',
+            )
         converted = {}
         for written, given in own.items():
             where = f"{place}, channel {channel!r}"

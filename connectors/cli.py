@@ -259,6 +259,8 @@ def _run(work: Coroutine[Any, Any, Result]) -> Result:
 
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine("Note: %(message)s"))
+    # Also for libraries that raise their own level, as OPENAI_LOG does.
+    handler.setLevel(logging.ERROR)
     logging.basicConfig(level=logging.ERROR, handlers=[handler])
     # At a terminal the notes of each reply say which model failed.
     logging.getLogger("agent.models.breaker").setLevel(logging.CRITICAL)

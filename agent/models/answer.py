@@ -27,6 +27,20 @@ _FILTERED = ("content_filter", "sensitive")
 _BROKEN = ("error", "network_error", "insufficient_system_resource", "abort")
 _LENGTH = ("length", "max_tokens", "model_context_window_exceeded")
 """How servers call the end of an answer that was stopped, was cut by a fault of theirs, or is at a limit."""
+MOST_TOKENS, MOST_USD = 100_000_000, 1_000
+"""More than any call can take or cost. A figure beyond is a mistake, and would use up every budget of the day."""
+_UNSEEN = dict.fromkeys(
+    [
+        *(code for code in range(32) if chr(code) not in "\n\t"),
+        *range(0x7F, 0xA0),
+        0x200B,
+        0x2060,
+        0xFEFF,
+        *range(0x202A, 0x202F),
+        *range(0xE0000, 0xE0080),
+    ]
+)
+"""Characters that control a terminal, turn the direction of text, or hide in it: nobody is meant to see them do so."""
 _WATCHED_AT_ONCE = 200
 """Characters that are looked through for a loop at once: one by one takes ten times as long."""
 _REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
@@ -82,9 +96,11 @@ class AnswerSoFar:
         if not chunk.choices:
             return ""
         choice = chunk.choices[0]
+        ended = self._finish is not None
         self._finish = choice.finish_reason or self._finish
         delta = choice.delta
-        if not delta:  # some servers send none
+        # Some servers send no delta. A second answer beside the first, and what comes behind its end, are not the answer.
+        if not delta or choice.index or ended:
             return ""
         if extra := delta.model_extra:
             for field in _REASONING:
@@ -99,7 +115,7 @@ class AnswerSoFar:
             return ""
         self._received.append(delta.content)
         self._count(delta.content)
-        return self._shown(self._visible_text.feed(delta.content))
+        return self._shown(self._visible_text.feed(delta.content.translate(_UNSEEN)))
 
     def end(self) -> tuple[str, Chunk]:
         """What was held back, and the last chunk. Raises `ModelError` unless the answer is whole."""
@@ -186,7 +202,7 @@ class AnswerSoFar:
             usage = replace(usage, reasoning_tokens=thought)
         extra = getattr(self.reported, "model_extra", None) or {}
         cost = extra.get("cost")
-        if isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost < float("inf"):
+        if isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost <= MOST_USD:
             return replace(usage, cost_usd=float(cost))
         return replace(usage, cost_usd=self._endpoint.price.cost(usage))
 
@@ -208,6 +224,11 @@ class AnswerSoFar:
         )
 
 
+def has_finish(chunk: ChatCompletionChunk) -> bool:
+    """Whether a chunk says that the answer is at its end."""
+    return bool(chunk.choices) and chunk.choices[0].finish_reason is not None
+
+
 def has_content(chunk: ChatCompletionChunk) -> bool:
     """Whether a chunk is progress: text, a tool call, or thinking, which is never shown but is work."""
     if not chunk.choices:
@@ -226,4 +247,4 @@ def _tokens(told: Any, name: str) -> int | None:
 
 
 def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from agent.errors import ModelBroken, ModelDenied, ModelError, ModelUnreachable
 from agent.guard import mask
 from agent.messages import Usage
-from agent.models.answer import AnswerSoFar, has_content
+from agent.models.answer import AnswerSoFar, has_content, has_finish
 from agent.models.base import Chunk, Prompt
 from agent.models.capabilities import SLACK, Abilities, Capabilities
 from agent.models.pool import Pool
@@ -129,7 +129,7 @@ class OpenAICompatible:
                 async for chunk in raw:
                     try:
                         text = answer.take(chunk)
-                    except (AttributeError, TypeError, IndexError, KeyError, ValueError) as error:
+                    except (AttributeError, TypeError, LookupError, ValueError, OverflowError) as error:
                         # The package does not check what it parses.
                         raise self._no_stream(error) from error
                     if text:
@@ -139,6 +139,9 @@ class OpenAICompatible:
             rest, last = answer.end()
         except ModelError as error:
             error.usage = answer.usage_so_far() or error.usage
+            if isinstance(error, ModelBroken) and error.usage == Usage():
+                # It answered, if not with an answer: it has read the prompt, and that is billed.
+                error.usage = self.estimate(prompt, 0)
             raise
         finally:
             self._learn(answer, abilities, prompt)
@@ -158,13 +161,13 @@ class OpenAICompatible:
     async def _raw_chunks(self, prompt: Prompt, end: float) -> AsyncGenerator[ChatCompletionChunk]:
         """The server's chunks, within the deadlines; foreign errors become ours here."""
         # Outside the deadlines: loading the package, once in a process, is not the server's time.
-        client = await self._pool.client(self._endpoint)
+        client = await self._client()
         now = asyncio.get_running_loop().time
         deadline = min(now() + self._deadlines.first_token, end)
         import httpx2
         import openai
 
-        began = False
+        began = finished = False
         try:
             async with asyncio.timeout_at(deadline):
                 stream = await self._request(client, prompt)
@@ -178,19 +181,37 @@ class OpenAICompatible:
                     if chunk is None:
                         return
                     yield chunk
-                    if has_content(chunk):
+                    if has_finish(chunk):
+                        # The answer is there. What may still come is the usage; some servers then leave the line open.
+                        finished = True
+                        deadline = min(now() + AFTER_FINISH_SECONDS, end)
+                    elif has_content(chunk) and not finished:
                         # Keep-alives and chunks without content do not move a deadline.
                         deadline = min(now() + self._deadlines.idle, end)
         except TimeoutError as error:
+            if finished:
+                return
             raise self._too_slow(prompt, whole=deadline == end) from error
         except openai.OpenAIError as error:
+            if finished and isinstance(error, openai.APIConnectionError):
+                return
             if began and isinstance(error, openai.APIConnectionError) and not isinstance(error, openai.APITimeoutError):
                 raise self._cut() from error
             raise translated(error, self._endpoint, self.name) from error
         except httpx2.HTTPError as error:  # while a body is read that is no stream
             raise self._cut() from error
-        except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        # ValueError: bad JSON, bad UTF-8, and a number with thousands of digits.
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError, OverflowError) as error:
             raise self._no_stream(error) from error
+
+    async def _client(self) -> AsyncOpenAI:
+        try:
+            return await self._pool.client(self._endpoint)
+        except (ImportError, ValueError, OSError) as error:
+            raise ModelUnreachable(
+                f"{self.name} cannot be reached: no connections can be opened ({str(error)[:200]}).",
+                "Check the proxy variables of the environment (HTTPS_PROXY, ALL_PROXY) and SSL_CERT_FILE.",
+            ) from error
 
     def _too_slow(self, prompt: Prompt, *, whole: bool) -> ModelUnreachable:
         error = ModelUnreachable(f"{self.name} was too slow: it did not {'finish' if whole else 'go on'} in time.")
@@ -211,9 +232,9 @@ class OpenAICompatible:
         try:
             said = reason_of(json.loads(body))
         except (ValueError, RecursionError):
-            said = " ".join(body.split())
+            said = reason_of(body)
         told = mask(without_key(said, self._endpoint))[:200]
-        raise ModelBroken(f"{self.name} answered with {kind or 'something else'} instead of a stream: {told}")
+        raise ModelBroken(f"{self.name} answered with {kind[:60]} instead of a stream: {told}")
 
     def _no_stream(self, error: Exception) -> ModelBroken:
         told = without_key(str(error), self._endpoint)[:200]
@@ -270,7 +291,9 @@ class OpenAICompatible:
         except openai.APIConnectionError:
             raise
         except (openai.OpenAIError, TypeError, AttributeError, ValueError) as error:
-            names, reason = [], f": {refusal(error)[:100]}" if isinstance(error, openai.OpenAIError) else ""
+            names, reason = [], ""
+            if isinstance(error, openai.OpenAIError):
+                reason = f": {mask(without_key(refusal(error), self._endpoint))[:100]}"
         else:
             reason = ""
         if not names:
@@ -281,6 +304,8 @@ class OpenAICompatible:
         return names[0]
 
 
+AFTER_FINISH_SECONDS = 2.0
+"""How long a finished stream may take to tell its usage and to end."""
 _MOST_COMPLAINTS = 8
 """About one request, that are answered by leaving something out."""
 

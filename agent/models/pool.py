@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
 from agent.models.presets import Endpoint
 
@@ -22,10 +23,48 @@ _NOT_SENT = (
     "X-Stainless-Runtime-Version",
 )
 """Headers of another provider's account, and of this machine, which are no server's business."""
-_THIS_MACHINE = ("all://localhost", "all://127.0.0.0/8", "all://[::1]")
+_THIS_MACHINE = ("all://localhost", "all://127.0.0.0/8", "all://0.0.0.0", "all://[::1]")
 """Where no proxy of the environment has any business."""
 _CONNECTIONS = 1_000
 _KEPT_ALIVE = 50
+LONGEST_RESPONSE = 32_000_000
+"""Bytes of a response that are read; a long answer with all its thinking has a few million."""
+LONGEST_ERROR = 64_000
+"""Bytes of an error, and of what is sent packed though it was asked not to be: it may be a thousand times as long unpacked."""
+
+
+@cache
+def _bounded_client() -> type[httpx2.AsyncClient]:
+    """A client that reads no more of a response than any answer has; made when it is needed, as the import is slow."""
+    import httpx2
+
+    class BoundedStream(httpx2.AsyncByteStream):
+        def __init__(self, stream: httpx2.AsyncByteStream, most: int) -> None:
+            self._stream = stream
+            self._left = most
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            async for part in self._stream:
+                yield part[: self._left]
+                self._left -= len(part)
+                if self._left <= 0:
+                    return
+
+        async def aclose(self) -> None:
+            await self._stream.aclose()
+
+    class BoundedClient(httpx2.AsyncClient):
+        async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
+            response = await super().send(request, stream=True, **options)
+            packed = response.headers.get("content-encoding", "identity") != "identity"
+            most = LONGEST_ERROR if response.is_error or packed else LONGEST_RESPONSE
+            assert isinstance(response.stream, httpx2.AsyncByteStream)
+            response.stream = BoundedStream(response.stream, most)
+            if not stream:
+                await response.aread()
+            return response
+
+    return BoundedClient
 
 
 @contextmanager
@@ -44,6 +83,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._http: httpx2.AsyncClient | None = None
+        self._direct: httpx2.AsyncClient | None = None
         self._clients: dict[tuple[str, str, int], AsyncOpenAI] = {}
 
     async def client(self, endpoint: Endpoint, *, retries: int = 0) -> AsyncOpenAI:
@@ -75,24 +115,38 @@ class Pool:
                     timeout=httpx2.Timeout(60.0, connect=5.0),
                     # The type is too narrow: the package itself puts Omit() among its default headers.
                     default_headers=cast("dict[str, str]", {name: Omit() for name in _NOT_SENT}),
-                    http_client=self._connections(),
+                    http_client=self._connections(endpoint),
                 )
         return self._clients[key]
 
-    def _connections(self) -> httpx2.AsyncClient:
-        import httpx2
-
+    def _connections(self, endpoint: Endpoint) -> httpx2.AsyncClient:
         if self._http is None:
-            self._http = httpx2.AsyncClient(
-                follow_redirects=False,
-                limits=httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_KEPT_ALIVE),
-                mounts=dict.fromkeys(_THIS_MACHINE),
-            )
+            try:
+                self._http = _open(trust_env=True)
+            except (ImportError, ValueError, OSError):
+                # A proxy or a certificate file in the environment that cannot be used: no matter on this machine.
+                if not endpoint.local:
+                    raise
+                self._direct = self._direct or _open(trust_env=False)
+                return self._direct
         return self._http
 
     async def close(self) -> None:
         """Close the connections of every client."""
-        if self._http is not None:
-            await self._http.aclose()
-        self._http = None
+        for http in (self._http, self._direct):
+            if http is not None:
+                await http.aclose()
+        self._http = self._direct = None
         self._clients.clear()
+
+
+def _open(*, trust_env: bool) -> httpx2.AsyncClient:
+    import httpx2
+
+    return _bounded_client()(
+        follow_redirects=False,
+        limits=httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_KEPT_ALIVE),
+        mounts=dict.fromkeys(_THIS_MACHINE),
+        headers={"Accept-Encoding": "identity"},
+        trust_env=trust_env,
+    )

@@ -42,6 +42,18 @@ class Surroundings:
     similarity: Callable[[str, Sequence[str]], Awaitable[Sequence[float] | None]] | None = None
 
 
+_BROKEN = (
+    ImportError,
+    SyntaxError,
+    AttributeError,
+    NameError,
+    TypeError,
+    ValueError,
+    LookupError,
+    OSError,
+    RuntimeError,
+)
+"""What a stranger's module may fail with while it is imported."""
 Open = Callable[[str, Surroundings], ModelBackend]
 """Makes a backend from what stands behind the colon of a choice ("" if there is nothing)."""
 
@@ -85,7 +97,7 @@ def _load(entry: EntryPoint) -> Provider:
 
     try:
         provider = entry.load()
-    except (ImportError, AttributeError) as error:
+    except _BROKEN as error:
         raise SettingsError(
             f"The models of {_named(entry)} cannot be loaded: {error}.", "Mend or uninstall the package."
         ) from error

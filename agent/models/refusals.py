@@ -20,17 +20,18 @@ from agent.errors import (
 )
 from agent.guard import mask
 from agent.models.presets import NO_KEY, Endpoint
+from knowledge.readers.encoding import clean
 
 if TYPE_CHECKING:
     import openai
 
 _FILTER = re.compile(
     r"data_?inspection_?failed|inappropriate content|content[ _-]?(?:filter|policy|management)|moderation|sensitive content"
-    r"|\(1301\)|safety (?:system|filter)|responsible ai",
+    r"|\(1301\)|safety (?:system|filter)|responsible ai|content exists risk|input (?:was|is) flagged|flagged_input",
     re.IGNORECASE,
 )
 _KEY = re.compile(
-    r"(?<![a-z])(?:invalid|incorrect|wrong|missing|no|expired|unauthori[sz]ed)[ _-]?(?:\w+[ _-]){0,2}"
+    r"(?<![a-z])(?:invalid|incorrect|wrong|missing|no|expired|unauthori[sz]ed)[ _-]?(?:\w{1,20}[ _-]){0,2}"
     r"(?:api[ _-]?key|token|credentials)(?![a-z])"
     r"|api[ _-]?key.{0,30}(?:invalid|incorrect|not valid|expired|missing|required)|invalid_api_key|authentication"
     r"|no_db_connection|no connected db",
@@ -52,13 +53,19 @@ _MODEL = re.compile(
     r"|(?:invalid|unknown|no such) model|model_not_found|invalid model name|pinned to|not a valid model",
     re.IGNORECASE,
 )
-_VALIDATOR = re.compile(r"validation error|unsupported|not supported|unexpected (?:field|key)", re.IGNORECASE)
+_VALIDATOR = re.compile(
+    r"validation error|unsupported|not supported|unexpected (?:field|key)|literal_error|extra_forbidden|input should be"
+    r"|not permitted|unrecognized|unknown (?:parameter|argument|field|key)",
+    re.IGNORECASE,
+)
 _UNROUTED = re.compile(r"no endpoints? (?:found|available) that (?:can handle|supports?)", re.IGNORECASE)
 """OpenRouter's words for a model of which no host knows all parameters; the status is 404."""
 _ANY_KIND = ("invalid_request_error", "BadRequestError", "error")
 """Types of errors that say nothing beside the status."""
+LONGEST_READ = 2_000
+"""Characters of what a server says that are looked at, and"""
 LONGEST_REASON = 300
-"""Characters of what a server says that are told to staff."""
+"""that are told to staff."""
 
 
 def reason_of(body: Any) -> str:
@@ -66,16 +73,21 @@ def reason_of(body: Any) -> str:
     if isinstance(body, dict):
         inner = body.get("error", body)
         body = inner.get("message") or inner.get("detail") or inner if isinstance(inner, dict) else inner
-    return " ".join(str(body).split())
+    try:
+        # Cut before anything looks at it: patterns on a text without end take their time.
+        return " ".join(clean(str(body)[: 2 * LONGEST_READ]).split())[:LONGEST_READ]
+    except RecursionError:
+        return "something that is nested without end"
 
 
 def refusal(error: openai.OpenAIError) -> str:
     """All that a server said, as one line, with the code it gave."""
     body = getattr(error, "body", None)
-    said = reason_of(body) if body else " ".join(str(error).split())
+    said = reason_of(body or str(error))
     known = (*_ANY_KIND, "", str(getattr(error, "status_code", "")))
     # Moonshot tells a filter and an empty account by the type alone.
     for kind in (body.get("code"), body.get("type")) if isinstance(body, dict) else ():
+        kind = kind[:100] if isinstance(kind, str) else kind
         if isinstance(kind, str | int) and str(kind) not in known and str(kind) not in said:
             said += f" ({kind})"
     return said
@@ -109,7 +121,8 @@ def translated(error: openai.OpenAIError, endpoint: Endpoint, name: str) -> Mode
         slow = isinstance(error, openai.APITimeoutError)
         reason = "did not answer in time" if slow else "cannot be reached"
         return ModelUnreachable(
-            f"{name} {reason} ({endpoint.host}: {_root_cause(error)}).", "Check it with: frontdesk models check"
+            f"{name} {reason} ({endpoint.host}: {_root_cause(error)}).",
+            "Is the server running, and is its address right? Try: frontdesk models check",
         )
     status = getattr(error, "status_code", None)
     said = refusal(error)

@@ -87,6 +87,13 @@ def test_a_preset_and_its_price_in_frontdesk_toml(larkstay: Shell, server: Model
         ("[presets.acme.models.x]\nprise = 1", "presets.acme.models.x"),
         ('[presets.other]\ntitle = "no address"', "'base_url' is a required property"),
         ('[presets.other]\nbase_url = "ftp://x"', "presets.other.base_url"),
+        ('[presets.other]\nbase_url = "http://127.0.0.1:99999/v1"', "presets.other holds the address"),
+        ('[presets.other]\nbase_url = "http://user:pw@host/v1"', "presets.other.base_url"),
+        ('[presets.other]\nbase_url = "http://h/v1"\nkeys = ["sk-SECRET-1"]', "it is a variable's name"),
+        ('[presets.other]\nbase_url = "http://h/v1"\nbody = {stream = false}', "presets.other.body"),
+        ('[presets.other]\nbase_url = "http://h/v1"\nmodels.m.price = {input = inf, output = 1}', "the number inf"),
+        ('[presets.Other]\nbase_url = "http://h/v1"', "cannot be called 'Other'"),
+        ('[channels."::"]\nmodel = "quotes"', "'::' is no channel"),
         ('[channels."slack"]\nembedder = "none"', "embedder cannot be set for a channel"),
         ('[channels."slack"]\nmodell = "x"', "Did you mean model"),
     ],
@@ -98,6 +105,7 @@ def test_a_bad_table_is_refused_in_words(
     assert done.returncode == 1
     assert words in done.stderr
     assert "frontdesk.toml" in done.stderr
+    assert "sk-SECRET" not in done.stderr
 
 
 def test_check_tells_what_works_with_a_model(larkstay: Shell, server: ModelServer) -> None:
