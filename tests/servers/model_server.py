@@ -10,12 +10,13 @@ import asyncio
 import json
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from aiohttp import web
+
+from tests.servers.running import serving as serving
 
 # No server here speaks TLS; to read the machine's certificates for each client would take longer than its test.
 os.environ.setdefault("SSL_CERT_DIR", os.path.dirname(__file__))
@@ -201,6 +202,13 @@ class ModelServer:
         """What FRONTDESK_MODEL says for it."""
         return f"{self.base_url}#{self.model}"
 
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/v1/chat/completions", self._chat),
+            web.post("/v1/embeddings", self._embeddings),
+            web.get("/v1/models", self._models),
+        ]
+
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         try:
             return await self._answer(request)
@@ -291,42 +299,3 @@ def wrong_messages(messages: Any) -> str | None:
         if any(type(json.loads(call["function"]["arguments"])) is not dict for call in calls):
             return "Invalid tool_calls: arguments"
     return None
-
-
-Server = TypeVar("Server", bound=ModelServer)
-
-
-@contextmanager
-def serving(server: Server) -> Iterator[Server]:
-    """Run the server on a free port of 127.0.0.1, in a thread of its own."""
-    ready = threading.Event()
-    loop = asyncio.new_event_loop()
-
-    async def start() -> web.AppRunner:
-        app = web.Application(client_max_size=64 * 1024 * 1024)
-        app.router.add_post("/v1/chat/completions", server._chat)
-        app.router.add_post("/v1/embeddings", server._embeddings)
-        app.router.add_get("/v1/models", server._models)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        server.port = runner.addresses[0][1]
-        ready.set()
-        return runner
-
-    def run() -> None:
-        asyncio.set_event_loop(loop)
-        runner = loop.run_until_complete(start())
-        loop.run_forever()
-        loop.run_until_complete(runner.cleanup())
-        loop.close()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    assert ready.wait(10)
-    try:
-        yield server
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)

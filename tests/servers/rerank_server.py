@@ -5,17 +5,14 @@ Whatever the reference does not know is refused, in the form of error of the pat
 
 from __future__ import annotations
 
-import asyncio
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
 from tests.servers.model_server import Call, Play
+from tests.servers.running import serving as serving
 
 COHERE, ALIBABA = "/v1/rerank", "/compatible-api/v1/reranks"
 NATIVE = "/api/v1/services/rerank/text-rerank/text-rerank"
@@ -55,6 +52,9 @@ class RerankServer:
     def documents(self) -> list[str]:
         """All texts that were sent, call after call."""
         return [text for call in self.calls for text in (call.body.get("input") or call.body)["documents"]]
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post(path, self._rerank) for path in (COHERE, ALIBABA, NATIVE)]
 
     async def _rerank(self, request: web.Request) -> web.StreamResponse:
         call = Call(request.path, {key.lower(): value for key, value in request.headers.items()}, await request.json())
@@ -122,37 +122,3 @@ def _error(path: str, status: int, code: str, message: str) -> web.Response:
         return web.json_response({"code": code, "message": message, "request_id": "r-1"}, status=status)
     body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
     return web.json_response(body, status=status)
-
-
-@contextmanager
-def serving(server: RerankServer) -> Iterator[RerankServer]:
-    """Run the server on a free port of 127.0.0.1, in a thread of its own."""
-    ready = threading.Event()
-    loop = asyncio.new_event_loop()
-
-    async def start() -> web.AppRunner:
-        app = web.Application(client_max_size=64 * 1024 * 1024)
-        for path in (COHERE, ALIBABA, NATIVE):
-            app.router.add_post(path, server._rerank)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        server.port = runner.addresses[0][1]
-        ready.set()
-        return runner
-
-    def run() -> None:
-        asyncio.set_event_loop(loop)
-        runner = loop.run_until_complete(start())
-        loop.run_forever()
-        loop.run_until_complete(runner.cleanup())
-        loop.close()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    assert ready.wait(10)
-    try:
-        yield server
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
