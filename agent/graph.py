@@ -161,7 +161,7 @@ class SupportAgent:
 
         What is returned belongs into the conversation before its next message; nobody has to wait for it.
         """
-        history = recent(replace(conversation, messages=(*conversation.messages, *conversation.messages[-1:])))
+        history = recent(conversation.messages, conversation.summary)
         context = self._context(conversation)
         model = context.role("summarise")
         if model is None or len(history) < HISTORY_MESSAGES:
@@ -225,9 +225,8 @@ def _emit(event: ReplyEvent) -> None:
 def _payer(conversation: Conversation) -> Payer:
     """Whose budgets a reply to the conversation's last message counts against."""
     address = conversation.address
-    channel = str(replace(address, thread=""))
     author = conversation.messages[-1].author if conversation.messages else ""
-    return Payer(str(address), channel, f"{address.connector}:{address.space}:{author}")
+    return Payer(str(address), address.channel, f"{address.connector}:{address.space}:{author}")
 
 
 # The nodes --------------------------------------------------------------------------------------------------------------
@@ -243,7 +242,7 @@ async def _understand(state: State, runtime: Runtime[Context]) -> State:
         "question": received.text,
         "standalone": received.text,
         "shortened": received.shortened,
-        "history": recent(state["conversation"]),
+        "history": recent(messages[:-1], state["conversation"].summary),
         "intent": policy.intent_of(received.text),
     }
     if (settled := _without_looking_up(known, context)) is not None:

@@ -35,7 +35,12 @@ class Address:
     thread: str = ""
 
     def __str__(self) -> str:
-        return f"{self.connector}:{self.space}/{self.room}" + (f"/{self.thread}" if self.thread else "")
+        return self.channel + (f"/{self.thread}" if self.thread else "")
+
+    @property
+    def channel(self) -> str:
+        """The id of the channel that the conversation takes place in: the address without the thread."""
+        return f"{self.connector}:{self.space}/{self.room}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from agent.guard import mask, says_something, shorten
-from agent.messages import Conversation, Message
+from agent.messages import Message, Summary
 from agent.models.base import Prompt, PromptMessage
 from agent.prompts import prompt_file
 from knowledge.search import Hit, SearchResult
@@ -128,13 +128,11 @@ def with_wish(prompt: Prompt, draft: str, wish: str) -> Prompt:
     return replace(prompt, messages=(*prompt.messages, *again), shorter=(*prompt.shorter, *again))
 
 
-def recent(conversation: Conversation) -> tuple[Message, ...]:
-    """What a model is told of what was said before the last message: since the summary, without what may not be sent."""
-    messages = conversation.messages[:-1]
-    if conversation.summary is not None:
+def recent(messages: Sequence[Message], summary: Summary | None) -> tuple[Message, ...]:
+    """What a model is told of what was said: since the summary, without what may not be sent."""
+    if summary is not None:
         ids = [message.id for message in messages]
-        until = conversation.summary.until
-        messages = messages[ids.index(until) + 1 :] if until in ids else messages
+        messages = messages[ids.index(summary.until) + 1 :] if summary.until in ids else messages
     withheld = {message.id for message in messages if message.withheld}
     # The reply to a message that is withheld may repeat what is in it.
     return tuple(

@@ -243,8 +243,11 @@ class Settings:
 
     def in_channel(self, address: Address) -> Settings:
         """The settings for a conversation there. A channel's `model` stands for every role that it does not name itself."""
+        keys = (address.connector, f"{address.connector}:{address.space}", address.channel)
+        if not any(key in self.channels for key in keys):
+            return self
         values, sources = dict(self.values), dict(self.sources)
-        for key in (address.connector, f"{address.connector}:{address.space}", channel_of(address)):
+        for key in keys:
             own = self.channels.get(key, {})
             if "model" in own:
                 values.update({name: "" for name in values if name.startswith("model_") and _BY_NAME[name].per_channel})
@@ -277,9 +280,9 @@ def load(directory: Path, environment: Mapping[str, str], *, file: Path | None =
             tables[name] = value
         else:
             values[name], sources[name] = value, place
-    presets = merged(merged(built_in(), installed().presets), tables["presets"])
+    presets = merged(installed().presets, tables["presets"])
     if tables["presets"]:
-        checked(presets, str(toml))
+        checked({name: presets[name] for name in tables["presets"]}, str(toml))
     known_keys = set(key_names(presets))
     variables = [*_from_dotenv(toml.parent / DOTENV)]
     variables += [(name, value, f"environment variable {name}") for name, value in sorted(environment.items())]
@@ -297,11 +300,6 @@ def load(directory: Path, environment: Mapping[str, str], *, file: Path | None =
                 values[setting.name] = _converted(setting, given, place, variable)
                 sources[setting.name] = place
     return Settings(values, sources, keys, presets, tables["channels"])
-
-
-def channel_of(address: Address) -> str:
-    """The id of the channel that a conversation takes place in: its address without the thread."""
-    return str(replace(address, thread=""))
 
 
 def budget_of(text: str) -> Budget:

@@ -13,7 +13,7 @@ from agent.models.base import Chunk, Finish, Prompt, ToolCall
 from agent.models.leaks import VisibleText
 from agent.models.loops import Loop
 from agent.models.presets import Endpoint
-from agent.models.pricing import estimated_tokens
+from agent.models.pricing import estimated_prompt_tokens, estimated_tokens
 from agent.models.refusals import reason_of
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class AnswerSoFar:
     def _usage(self) -> Usage:
         usage = self._reported()
         if usage is None:
-            asked = sum(estimated_tokens(message.content) + 4 for message in self._prompt.messages)
+            asked = estimated_prompt_tokens(message.content for message in self._prompt.messages)
             thought = estimated_tokens("".join(self._reasoning))
             usage = Usage(asked, thought + estimated_tokens("".join(self._received)), None, estimated=True)
             usage = replace(usage, reasoning_tokens=thought)

@@ -163,15 +163,10 @@ class Capabilities:
             yield ("temperature",), replace(now, temperature=False)
         yield (now.max_tokens_field,), replace(now, max_tokens_field=_OTHER_FIELD[now.max_tokens_field])
 
-    def thought(self) -> bool:
-        """It thinks although it was asked not to: the switch is not sent again, the next one is tried, if any.
-
-        Returns whether something was learned.
-        """
-        if self.dialect.always_thinks or self.now.thinking >= len(self.dialect.thinking_off):
-            return False
-        self.now = replace(self.now, thinking=self.now.thinking + 1)
-        return True
+    def thought(self) -> None:
+        """It thinks although it was asked not to: the switch is not sent again, the next one is tried, if any."""
+        if not self.dialect.always_thinks and self.now.thinking < len(self.dialect.thinking_off):
+            self.now = replace(self.now, thinking=self.now.thinking + 1)
 
     def ignored_usage(self) -> None:
         """It was asked for usage and told none."""

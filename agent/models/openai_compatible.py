@@ -23,7 +23,7 @@ from agent.models.base import Chunk, Prompt
 from agent.models.capabilities import SLACK, Abilities, Capabilities
 from agent.models.pool import Pool
 from agent.models.presets import Endpoint
-from agent.models.pricing import estimated_tokens
+from agent.models.pricing import estimated_prompt_tokens
 from agent.models.refusals import is_about_parameters, is_explained, reason_of, refusal, translated, without_key
 from agent.models.structured import parsed
 
@@ -70,7 +70,7 @@ class OpenAICompatible:
 
     def estimate(self, prompt: Prompt, completion_tokens: int, /) -> Usage:
         """Tokens counted from the text, at the price of the table."""
-        asked = sum(estimated_tokens(message.content) + 4 for message in prompt.messages)
+        asked = estimated_prompt_tokens(message.content for message in prompt.messages)
         usage = Usage(asked, completion_tokens, None, estimated=True)
         return replace(usage, cost_usd=self._endpoint.price.cost(usage))
 
@@ -285,17 +285,17 @@ class OpenAICompatible:
         """The model of a server that holds one. Raises `ModelDenied` when it does not tell."""
         import openai
 
+        names: list[str] = []
+        reason = ""
         try:
             page = await client.models.list()
             names = [model.id for model in page.data if isinstance(getattr(model, "id", None), str)]
         except openai.APIConnectionError:
             raise
-        except (openai.OpenAIError, TypeError, AttributeError, ValueError) as error:
-            names, reason = [], ""
-            if isinstance(error, openai.OpenAIError):
-                reason = f": {mask(without_key(refusal(error), self._endpoint))[:100]}"
-        else:
-            reason = ""
+        except openai.OpenAIError as error:
+            reason = f": {mask(without_key(refusal(error), self._endpoint))[:100]}"
+        except (TypeError, AttributeError, ValueError):
+            pass  # it says nothing that could be told
         if not names:
             raise ModelDenied(
                 f"{self.name} does not tell which models it has{reason}.",

@@ -125,12 +125,8 @@ def as_of() -> str:
     return str(_file()["as_of"])
 
 
-def merged(presets: Presets, changes: Presets) -> Presets:
-    """`presets` with a team's own and changed ones; tables within are merged, everything else is replaced."""
-    return _merged(presets, changes)
-
-
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Presets with a team's own and changed ones `above`; tables within are merged, everything else is replaced."""
     # A price of one's own stands alone: tiers and hours of the old one are not about it.
     old_price = ("tiers", "off_peak", "peak_utc", "source", "as_of") if "price" in above else ()
     both = {key: value for key, value in below.items() if key not in old_price}
@@ -139,7 +135,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
         # A switch that is replaced must not keep parts of the old one.
         whole = key in ("price", "body", "thinking_off", "off_peak", "peak_utc")
         both[key] = (
-            _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) and not whole else value
+            merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) and not whole else value
         )
     return both
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +18,11 @@ def estimated_tokens(text: str) -> int:
     """How many tokens a text is, about: right within a third. For servers that report no usage, and before a call."""
     ascii_characters = len(text.encode("ascii", "ignore"))
     return round(ascii_characters / _ASCII_PER_TOKEN + (len(text) - ascii_characters) / _OTHER_PER_TOKEN + 0.49)
+
+
+def estimated_prompt_tokens(texts: Iterable[str]) -> int:
+    """How many tokens a prompt of these messages is, about, with what stands around each of them."""
+    return sum(estimated_tokens(text) + 4 for text in texts)
 
 
 @dataclass(frozen=True, slots=True)

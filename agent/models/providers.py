@@ -7,6 +7,8 @@ A package that brings presets or a backend of its own registers a `Provider`:
 
     provider = Provider(presets={"acme": {"title": "Acme", "base_url": "https://llm.acme.example/v1", ...}})
     provider = Provider(backends={"acme": lambda model, surroundings: AcmeModel(model)})
+
+Where making it takes work (a file to read), a function that returns it is registered instead.
 """
 
 from __future__ import annotations
@@ -66,8 +68,14 @@ class Provider:
     backends: Mapping[str, Open] = field(default_factory=dict)
 
 
-openai_compatible = Provider(presets=built_in())
-quotes = Provider(backends={QUOTES: lambda _, surroundings: Quotes(surroundings.similarity)})
+def openai_compatible() -> Provider:
+    """The servers of `presets.json`."""
+    return Provider(presets=built_in())
+
+
+def quotes() -> Provider:
+    """The backend that needs no model."""
+    return Provider(backends={QUOTES: lambda _, surroundings: Quotes(surroundings.similarity)})
 
 
 @cache
@@ -96,7 +104,8 @@ def _load(entry: EntryPoint) -> Provider:
     from agent.models.preset_schema import checked
 
     try:
-        provider = entry.load()
+        loaded = entry.load()
+        provider = loaded() if callable(loaded) else loaded
     except _BROKEN as error:
         raise SettingsError(
             f"The models of {_named(entry)} cannot be loaded: {error}.", "Mend or uninstall the package."

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -225,7 +225,6 @@ class Models:
     """Which model does what, where. `choose` gives the one for a role in a channel, or `None` if there is none."""
 
     choose: Callable[[Role, Address], ModelBackend | None]
-    closing: Sequence[ModelBackend] = field(default_factory=tuple)
 
     @classmethod
     def only(cls, backend: ModelBackend) -> Models:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -28,9 +28,6 @@ from knowledge.base import KnowledgeBase
 from knowledge.errors import KnowledgeError
 from knowledge.readers.encoding import clean
 from knowledge.search import Query
-
-if TYPE_CHECKING:
-    pass
 
 SNIPPET = 100
 """Characters of a question at the terminal."""

@@ -22,7 +22,6 @@ from agent.models.quotes import NAME as QUOTES
 from agent.settings import Settings
 from connectors.commands.options import Options
 from connectors.composition import (
-    ANYWHERE,
     ModelBuilder,
     build_embedder,
     build_models,
@@ -65,7 +64,7 @@ async def models(options: Options, *, as_json: bool) -> None:
         }
         for name, preset in settings.presets.items()
     ]
-    in_use = {role: _choices(settings, role) for role in ROLES}
+    in_use = {role: model_choices(settings, role) for role in ROLES}
     if as_json:
         print(json.dumps({"as_of": as_of(), "presets": rows, "in_use": in_use}, ensure_ascii=False))  # noqa: T201
         return
@@ -91,10 +90,6 @@ async def models(options: Options, *, as_json: bool) -> None:
     for role, choices in in_use.items():
         console.print(Text(f"  {role:<10} {_said(role, choices)}"), soft_wrap=True)
     console.print(Text("\nTry them with: frontdesk models check"))
-
-
-def _choices(settings: Settings, role: Role) -> list[str]:
-    return model_choices(settings.in_channel(ANYWHERE), role)
 
 
 def _said(role: Role, choices: Sequence[str]) -> str:
@@ -144,7 +139,7 @@ def _wanted(settings: Settings, names: Sequence[str]) -> dict[str, tuple[str, ..
     """The choices to check, each with the roles it has."""
     used: dict[str, tuple[str, ...]] = {}
     for role in ROLES:
-        for choice in _choices(settings, role):
+        for choice in model_choices(settings, role):
             used[choice] = (*used.get(choice, ()), role)
     if not names:
         return used
