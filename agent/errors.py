@@ -2,6 +2,8 @@
 
     FrontdeskError               (knowledge.errors)
     ├── SettingsError            frontdesk.toml, .env or the environment is wrong; names file, line and setting
+    ├── EngineError              the queue of turns cannot be opened or written to: nothing is acknowledged
+    ├── DeliveryError            a reply could not be shown                  .gone: and never will be
     └── ModelError               a model gave no usable answer              kind          breaker
         ├── ModelUnreachable     no connection, no host, no answer in time  unreachable   counts
         ├── ModelOverloaded      the server is busy or broken (429, 5xx)    overloaded    counts
@@ -18,11 +20,27 @@ A customer never sees any of them: they get an honest sentence and a hand-off, s
 from typing import ClassVar, Literal
 
 from agent.messages import Usage
-from knowledge.errors import FrontdeskError
+from knowledge.errors import FrontdeskError as FrontdeskError
 
 
 class SettingsError(FrontdeskError):
     """`frontdesk.toml`, `.env` or the environment is wrong; the message names file, line and setting."""
+
+
+class EngineError(FrontdeskError):
+    """The queue of turns cannot be opened or written to. What was to be stored is not acknowledged."""
+
+
+class DeliveryError(FrontdeskError):
+    """A connector could not show a reply, or fetch a file. `gone`: the place no longer takes posts, so nobody tries again.
+
+    `token`: it is the connector's own key that is refused; nothing can be shown anywhere before somebody mends it.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, gone: bool = False, token: bool = False) -> None:
+        super().__init__(message, hint)
+        self.gone = gone
+        self.token = token
 
 
 class ModelError(FrontdeskError):

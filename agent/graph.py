@@ -12,15 +12,18 @@ and judge are models of their own, asked only where they are set.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Set
+from collections.abc import AsyncGenerator, Callable, Set
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from agent import policy, wording
+from agent.drafting import Drafted, draft, wish
 from agent.errors import ModelError
+from agent.excerpts import plain_name
 from agent.grounding import judged
-from agent.guard import Gate, mask, receive, says_something, shorten
+from agent.guard import mask, says_something, shorten
+from agent.looking_up import look_up
 from agent.messages import (
     Address,
     Answer,
@@ -35,33 +38,31 @@ from agent.messages import (
     Summary,
     Usage,
 )
-from agent.models.base import Chunk, Completion, ModelBackend, Payer, Prompt, Role, complete
+from agent.models.base import Completion, ModelBackend, Payer, Prompt, Role, complete
 from agent.models.quotes import NAME as QUOTES
 from agent.models.routing import Models
+from agent.pending import Asked, asked
 from agent.prompting import (
     HISTORY_MESSAGES,
     KEPT_MESSAGES,
+    Persona,
     answer_prompt,
-    fitting,
     recent,
     rewrite_prompt,
     summary_prompt,
     triage_prompt,
     with_wish,
 )
-from agent.reply import MarkReader, Written, allowed_urls, citations_of, finished, is_small_talk
+from agent.reply import citations_of, finished, is_small_talk, with_not_read
 from knowledge.base import KnowledgeBase
-from knowledge.languages import language_told
-from knowledge.search import Query, SearchResult
+from knowledge.search import SearchResult
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
     from langgraph.runtime import Runtime
 
-LOOK_UP = 6
-"""Passages that are retrieved for an answer."""
-EACH_PART = 2
-"""Passages for each question of a message that asks several."""
+__all__ = ["Context", "Persona", "State", "SupportAgent"]
+
 LONGEST_REWRITE = 400
 """Characters. A longer line is no question made to stand alone."""
 SECONDS: dict[Role, float] = {"triage": 6.0, "rewrite": 4.0, "judge": 10.0, "summarise": 20.0}
@@ -70,20 +71,12 @@ TOTAL_SECONDS = 28.0
 """For all models of one reply together, so that a customer hears something within half a minute."""
 
 
-@dataclass(frozen=True, slots=True)
-class Persona:
-    """Who the agent speaks for. `handoff_message` tells customers what happens when a person takes over."""
-
-    company: str = ""
-    handoff_message: str = "A person from our team will take it from here."
-
-
 class State(TypedDict, total=False):
     """What the nodes hand on."""
 
     conversation: Conversation
+    asked: Asked
     question: str
-    shortened: bool
     history: tuple[Message, ...]
     intent: policy.Intent
     began: float
@@ -91,7 +84,7 @@ class State(TypedDict, total=False):
     standalone: str
     """The question as it is looked up: made to stand alone, or in the documents' language."""
     found: SearchResult
-    written: Written
+    drafted: Drafted
     result: Answer | Handoff
     model: str
     prompt: str
@@ -126,14 +119,15 @@ class Context:
 class SupportAgent:
     """Answers from `knowledge` with `models`, or with one model for all. Safe to share between conversations.
 
-    `max_tokens` bounds an answer; `total_seconds` is what the models of one reply may take together.
+    `persona` may differ from room to room. `max_tokens` bounds an answer; `total_seconds` is what the models of one reply
+    may take together.
     """
 
     def __init__(
         self,
         models: ModelBackend | Models,
         knowledge: KnowledgeBase,
-        persona: Persona | None = None,
+        persona: Persona | Callable[[Address], Persona] | None = None,
         *,
         max_tokens: int = 700,
         total_seconds: float = TOTAL_SECONDS,
@@ -149,7 +143,7 @@ class SupportAgent:
         return Context(
             self._models,
             self._knowledge,
-            self._persona,
+            self._persona if isinstance(self._persona, Persona) else self._persona(conversation.address),
             self._max_tokens,
             self._total_seconds,
             conversation.address,
@@ -176,7 +170,7 @@ class SupportAgent:
         return Summary(text, old[-1].id) if says_something(text) else None
 
     async def reply(self, conversation: Conversation) -> AsyncGenerator[ReplyEvent]:
-        """Reply to the conversation's last message: any number of Status and Delta, then one Answer or Handoff.
+        """Reply to what customers said since the last reply: any number of Status and Delta, then one Answer or Handoff.
 
         Deltas are a draft; the last event replaces it. Errors of models end as a hand-off, never as an exception; those of
         the store (`StoreError`) are raised, for the caller to apologise and to tell staff.
@@ -225,8 +219,8 @@ def _emit(event: ReplyEvent) -> None:
 def _payer(conversation: Conversation) -> Payer:
     """Whose budgets a reply to the conversation's last message counts against."""
     address = conversation.address
-    author = conversation.messages[-1].author if conversation.messages else ""
-    return Payer(str(address), address.channel, f"{address.connector}:{address.space}:{author}")
+    person = conversation.messages[-1].person if conversation.messages else ""
+    return Payer(str(address), address.channel, person)
 
 
 # The nodes --------------------------------------------------------------------------------------------------------------
@@ -235,15 +229,14 @@ def _payer(conversation: Conversation) -> Payer:
 async def _understand(state: State, runtime: Runtime[Context]) -> State:
     """Tell what kind of message it is; make a follow-up stand alone in its conversation."""
     context = runtime.context
-    messages = state["conversation"].messages
-    received = receive(_text_of(messages[-1]))
+    question = asked(state["conversation"])
     known: State = {
         **state,
-        "question": received.text,
-        "standalone": received.text,
-        "shortened": received.shortened,
-        "history": recent(messages[:-1], state["conversation"].summary),
-        "intent": policy.intent_of(received.text),
+        "asked": question,
+        "question": question.words,
+        "standalone": question.telling if question.says_nothing else question.words,
+        "history": recent(question.before, state["conversation"].summary),
+        "intent": question.intent,
     }
     if (settled := _without_looking_up(known, context)) is not None:
         return {**known, "result": settled}
@@ -285,11 +278,12 @@ def _seconds_left(state: State, context: Context) -> float:
 async def _triage(state: State, context: Context) -> State:
     """Have a model tell what kind of message it is, and put it so that it can be looked up; else the rules stand."""
     prompt = triage_prompt(
-        state["question"],
+        state["asked"].spoken,
         state["history"],
         await _documents_language(context),
         company=context.persona.company,
         summary=_summary(state),
+        attachments=state["asked"].attachments,
     )
     done, state = await _asked(prompt, state, context)
     if done is None or done.last.parsed is None:
@@ -311,14 +305,18 @@ def _summary(state: State) -> str:
 def _usable(line: str, state: State) -> str:
     """The question made to stand alone, unless it is no question."""
     line = next((line.strip() for line in line.splitlines() if says_something(line)), "")
-    return line if line and len(line) <= LONGEST_REWRITE else state["question"]
+    return line if line and len(line) <= LONGEST_REWRITE else state["standalone"]
 
 
 def _without_looking_up(state: State, context: Context) -> Answer | Handoff | None:
     """The reply to a message that no document needs to be read for."""
     match state["intent"]:
-        case "empty":
+        case "empty" if not state["asked"].not_read:
             return Answer(wording.EMPTY, asks_back=True)
+        case "empty" if policy.has_asked_back(state["history"]):
+            return _handoff(state, context, "unsure", wording.UNCLEAR)
+        case "empty":
+            return Answer(wording.WHAT_IT_SHOWS.format(not_read=state["asked"].not_read), asks_back=True)
         case "crisis":
             return _handoff(state, context, "policy", wording.CRISIS)
         case "person":
@@ -335,7 +333,8 @@ def _without_looking_up(state: State, context: Context) -> Answer | Handoff | No
 async def _rewrite(state: State, context: Context) -> State:
     """Have a model put the question so that it can be looked up; the question stays as it is when that fails."""
     language = await _documents_language(context)
-    prompt = rewrite_prompt(state["question"], state["history"], language, _summary(state))
+    asked = state["asked"]
+    prompt = rewrite_prompt(asked.spoken, state["history"], language, _summary(state), asked.attachments)
     done, state = await _asked(prompt, state, context)
     return {**state, "standalone": _usable(done.text if done is not None else "", state)}
 
@@ -345,6 +344,14 @@ async def _retrieve(state: State, runtime: Runtime[Context]) -> State:
     context = runtime.context
     _emit(Status("Looking in the help articles ..."))
     found = await _search(state, context)
+    for less in (state["asked"].core, state["asked"].telling):
+        if less in ("", state["standalone"]) or _good(state["standalone"], found, context):
+            continue
+        # What is said around it hides the question, or says nothing and stands in the file.
+        other: State = {**state, "standalone": less}
+        by_less = await _search(other, context)
+        if _good(less, by_less, context) and _good(state["question"], by_less, context):
+            state, found = other, by_less
     if context.model.generative and not _enough(state, found) and found.foreign and not _is_rewritten(state):
         state = await _rewrite(state, context)
         found = await _search(state, context)
@@ -353,6 +360,10 @@ async def _retrieve(state: State, runtime: Runtime[Context]) -> State:
     if context.model.generative and not _enough(state, found):
         return {**state, "result": _handoff(state, context, "unsure", wording.UNSURE)}
     return state
+
+
+def _good(question: str, found: SearchResult, context: Context) -> bool:
+    return policy.good_enough(question, found, generative=context.model.generative)
 
 
 def _enough(state: State, found: SearchResult) -> bool:
@@ -364,25 +375,11 @@ def _is_rewritten(state: State) -> bool:
 
 
 async def _search(state: State, context: Context) -> SearchResult:
-    """Search for the question that stands alone; what was said instead or before counts a little, too."""
-    asked = state["standalone"]
+    rewritten = _is_rewritten(state)
     before = [message.text for message in state["history"] if message.role == "customer"]
-    leaning = state["question"] if _is_rewritten(state) else (before[-1] if before else "")
-    # What the model has put in full stands alone; what nobody has, and points back, does not.
-    leans = bool(leaning) and not _is_rewritten(state) and policy.leans_on_conversation(asked)
-    query = Query(asked, LOOK_UP, leaning, leans, state["conversation"].audiences)
-    found = await context.knowledge.search(query)
-    parts = [] if leans else policy.parts_of(asked)
-    if len(parts) > 1:
-        # One question of several would take all the places.
-        others = [
-            await context.knowledge.search(replace(query, text=part, context=asked, limit=EACH_PART)) for part in parts
-        ]
-        ranked = [hit for one in others for hit in one.hits] + list(found.hits)
-        hits = {hit.passage.id: hit for hit in ranked}
-        confidence = max(one.confidence for one in (found, *others))
-        found = replace(found, hits=tuple(hits.values()), confidence=confidence)
-    return replace(found, hits=fitting(found.hits))
+    leaning = state["question"] if rewritten else state["asked"].telling or (before[-1] if before else "")
+    audiences = state["conversation"].audiences
+    return await look_up(context.knowledge, state["standalone"], leaning, audiences, rewritten=rewritten)
 
 
 async def _answer(state: State, runtime: Runtime[Context]) -> State:
@@ -390,80 +387,42 @@ async def _answer(state: State, runtime: Runtime[Context]) -> State:
     context = runtime.context
     _emit(Status("Writing the answer ..."))
     prompt = answer_prompt(
-        state["question"],
+        state["asked"].spoken,
         state["found"],
         state["history"],
-        company=context.persona.company,
+        context.persona,
         max_tokens=context.max_tokens,
         asked_back=policy.has_asked_back(state["history"]),
         standalone=state["standalone"],
         summary=_summary(state),
+        attachments=state["asked"].attachments,
     )
     state = {**state, "prompt": prompt.version if context.model.generative else ""}
     state = await _written(prompt, state, context, shown=True)
-    wish = _wish(state, context) if "written" in state else ""
-    if not wish:
+    if "result" in state:
+        return state
+    drafted = state["drafted"]
+    wished = wish(drafted, state["question"], context.max_tokens, context.persona.language)
+    if not wished:
         return state
     _emit(Status("Putting it better ..."))
-    again = await _written(with_wish(prompt, state["written"].text, wish), state, context, shown=False)
+    again = await _written(with_wish(prompt, drafted.written.text, wished), state, context, shown=False)
     spent: State = {**state, "usage": again["usage"], "notes": again["notes"], "failed": again["failed"]}
-    better = "result" not in again and finished(again["written"], state["found"].hits)
+    better = "result" not in again and finished(again["drafted"].written, state["found"].hits)
     return again if better else spent
 
 
 async def _written(prompt: Prompt, state: State, context: Context, *, shown: bool) -> State:
-    """What the model writes, behind the gate; a hand-off when it fails."""
-    hits = state["found"].hits
-    gate, marks = Gate(len(hits), allowed_urls(hits)), MarkReader()
-    text, last, usage = "", Chunk(), Usage()
-    notes: list[str] = []
-    failed: set[str] = set()
+    """What the model writes; a hand-off when it fails."""
     ready = replace(prompt, seconds=_seconds_left(state, context), payer=context.payer)
-    try:
-        async with aclosing(context.model.stream(ready)) as chunks:
-            async for chunk in chunks:
-                usage += chunk.usage
-                notes += [chunk.note] if chunk.note else []
-                failed |= {chunk.failed} - {""}
-                last = chunk if chunk.finish else last
-                piece = gate.feed(marks.feed(chunk.text))
-                text += _show(piece, marks) if shown else piece
-    except ModelError as error:
-        state = _with(state, usage + error.usage, (*notes, str(error)), failed | {error.kind})
-        sentence = {"filtered": wording.FILTERED, "budget": wording.BUDGET}.get(error.kind, wording.FAILED)
-        reason: HandoffReason = "failed" if sentence is wording.FAILED else "policy"
-        return {**state, "result": _handoff(state, context, reason, sentence)}
-    piece = gate.feed(marks.end()) + gate.end()
-    text += _show(piece, marks) if shown else piece
-    if last.finish == "length":
-        notes.append(f"The answer was cut at {context.max_tokens} tokens (max_answer_tokens).")
-    state = _with(state, usage, tuple(notes), failed)
-    return {
-        **state,
-        "written": Written(text, marks.mark, tuple(gate.cited), last.finish == "length"),
-        "model": last.model,
-    }
-
-
-def _wish(state: State, context: Context) -> str:
-    """What a model has to be asked once more, in its words; empty when the draft will do."""
-    written = state["written"]
-    if written.mark is not None or state["model"] == QUOTES:
-        return ""
-    if written.cut:
-        return (
-            f"That was too long and broke off. Answer again in at most {context.max_tokens // 4} words, with [n] marks."
-        )
-    asked, answered = language_told(state["question"]), language_told(written.text)
-    if asked is not None and answered is not None and asked != answered:
-        return f"Answer again in {asked.capitalize()}, the language of the customer's message, with the same [n] marks."
-    return ""
-
-
-def _show(text: str, marks: MarkReader) -> str:
-    if text and marks.mark in (None, "ask", "chat"):
-        _emit(Delta(text))
-    return text
+    show = (lambda piece: _emit(Delta(piece))) if shown else None
+    drafted = await draft(context.model, ready, state["found"].hits, show)
+    state = _with(state, drafted.usage, drafted.notes, drafted.failed)
+    if drafted.error is None:
+        return {**state, "drafted": drafted, "model": drafted.model}
+    sentence = {"filtered": wording.FILTERED, "budget": wording.BUDGET}.get(drafted.error.kind, wording.FAILED)
+    reason: HandoffReason = "failed" if sentence is wording.FAILED else "policy"
+    return {**state, "result": _handoff(state, context, reason, sentence)}
 
 
 async def _check(state: State, runtime: Runtime[Context]) -> State:
@@ -476,7 +435,7 @@ async def _check(state: State, runtime: Runtime[Context]) -> State:
         seconds = min(SECONDS["judge"], _seconds_left(state, context))
         judgement = await judged(
             judge,
-            state["question"],
+            "\n".join(part for part in (state["question"], state["asked"].telling) if part),
             result.text,
             [citation.passage for citation in result.citations],
             seconds=seconds,
@@ -486,12 +445,13 @@ async def _check(state: State, runtime: Runtime[Context]) -> State:
         # A judge that does not answer leaves it at the checks that code has made.
         if judgement.grounded is False:
             result = _handoff(state, context, "unsure", wording.UNSURE)
+    result = with_not_read(result, state["asked"].not_read)
     _emit(replace(result, provenance=_provenance(state)))
     return state
 
 
 def _settle(state: State, context: Context) -> Answer | Handoff:
-    written, hits = state["written"], state["found"].hits
+    written, hits = state["drafted"].written, state["found"].hits
     text = finished(written, hits)
     match written.mark:
         case "person":
@@ -514,13 +474,15 @@ def _completed(text: str, state: State, context: Context) -> str:
     """An answer with the sentences that code adds to it."""
     quoted = state["model"] == QUOTES
     before = wording.CANNOT_DO if state["intent"] == "action" and quoted else ""
-    after = wording.SHORTENED if state["shortened"] else ""
+    after = state["asked"].shortened
     budget = wording.QUOTED_FOR_BUDGET if quoted and "budget" in state["failed"] else ""
     return "\n\n".join(part for part in (before, text, after, budget) if part)
 
 
 def _handoff(state: State, context: Context, reason: HandoffReason, text: str) -> Handoff:
     summary = [f"The customer wrote: {shorten(mask(state['question']), 500)}"]
+    if files := [f"{plain_name(one.name)} ({one.unread or 'read'})" for one in state["asked"].attachments[:10]]:
+        summary.append(f"Attached: {'; '.join(files)}")
     if state.get("standalone") not in (None, state["question"]):
         summary.append(f"Understood as: {shorten(mask(state['standalone']), 500)}")
     if found := state.get("found"):
@@ -535,8 +497,3 @@ def _provenance(state: State) -> Provenance:
     notes = tuple(dict.fromkeys(state["notes"]))
     filtered = "filtered" in state["failed"]
     return Provenance(state.get("model"), state.get("prompt", ""), state["usage"], notes, filtered)
-
-
-def _text_of(message: Message) -> str:
-    """The message with the text of its attachments."""
-    return "\n\n".join((message.text, *(one.text for one in message.attachments if one.text)))

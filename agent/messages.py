@@ -45,18 +45,24 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file that came with a message. `text` is what could be read of it, `None` when nothing could."""
+    """A file that came with a message. `text` is what could be read of it, `None` when nothing could, or not yet.
+
+    `source` is where its connector gets the bytes from, `size` is in bytes. `unread` says in words why nothing was read.
+    """
 
     name: str
     media_type: str
     size: int
     text: str | None = None
+    source: str = ""
+    unread: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """One thing said. `id` is the platform's own identity of it, so that a redelivery is the same message.
 
+    Ids of one conversation sort by time as text: `slack:T1/C1#1699000000.000100`. It is also the id of the turn that answers.
     `outcome` is set on the agent's messages only: what kind of reply it was. `withheld`: a provider's content filter
     stopped at it, so it is not sent to a model again, lest every later turn fails as well.
     """
@@ -70,6 +76,70 @@ class Message:
     attachments: tuple[Attachment, ...] = ()
     outcome: Outcome | None = None
     withheld: bool = False
+    addressed: bool = True
+    """It is said to the agent: a direct message, a mention, a command, a button. Else it is only heard."""
+    wants_person: bool = False
+    """The customer pressed "Talk to a person"."""
+    to_others: bool = False
+    """It mentions other people, and not the agent."""
+    outsiders: bool = False
+    """Someone from outside reads along: a guest, another company. Only public documents may be shown."""
+    joins: bool = False
+    """It may go on with the last conversation in its room, as messages in a chat of two do."""
+    reply_in: str = ""
+    """The platform's thread that the reply belongs into, if it is not the address's."""
+    private_reply: str = ""
+    """Where a reply goes that only the author may see, as the platform named it; empty for a reply that all may see."""
+    author_space: str = ""
+    """The author's own workspace, if it is not the address's."""
+
+    @property
+    def starts_thread(self) -> bool:
+        """It is said into its room, and the thread of its address begins with it."""
+        return self.id == f"{self.address.channel}#{self.address.thread}"
+
+    @property
+    def person(self) -> str:
+        """Who wrote it, over all rooms: `slack:T1/U1`."""
+        return f"{self.address.connector}:{self.author_space or self.address.space}/{self.author}"
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A message was changed. `id` is the message's, `address` its channel's or its own."""
+
+    id: str
+    address: Address
+    text: str
+    edited_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A message was deleted by its author, or by who may."""
+
+    id: str
+    address: Address
+    deleted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The customer pressed Stop: no answer to what was asked so far at this address."""
+
+    address: Address
+    author: str
+    stopped_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Who asked privately wants all at `address` to see the answer of this turn."""
+
+    turn: str
+    address: Address
+    author: str
+    shared_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +154,7 @@ class Feedback:
     reason: str | None = None
 
 
-Inbound = Message | Feedback
+Inbound = Message | Edited | Deleted | Stopped | Shared | Feedback
 """What a connector hears from people."""
 
 
@@ -108,6 +178,8 @@ class Conversation:
     mode: Mode = "agent"
     audiences: frozenset[str] = frozenset({PUBLIC})
     summary: Summary | None = None
+    pending: frozenset[str] = frozenset()
+    """The ids of the messages to reply to; none: all that customers said since the last reply."""
 
     def with_message(self, message: Message) -> Conversation:
         """The same conversation with one more message at its end."""
@@ -125,6 +197,8 @@ class Citation:
     passage: str
     updated: str | None = None
     """ISO date of the document's last change, as its author wrote it."""
+    audience: str = PUBLIC
+    """Who the document is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,12 +302,39 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """Nothing stands at this turn any longer: its question was deleted, or it is not to be answered after all.
+
+    `stopped`: the customer stopped the answer; what is shown of it stays, and is no longer written on.
+    """
+
+    stopped: bool = False
+
+
+Shown = Status | Draft | Answer | Handoff | Withdrawn
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """What a connector has to show at `address`. All deliveries of one `turn` are the same post, shown anew each time.
 
-    `turn` is the id of the message that is answered: a connector that finds its own post of this turn edits it.
+    `turn` is the id of the message that is answered: a connector that finds its own post of this turn edits it. `question`
+    is that message, where one is at hand. `resumed`: an earlier run of this turn was broken off, or its answer changes, so
+    something may have been posted that this process does not know of. `ticket` is the number of the hand-off's ticket.
     """
 
     address: Address
     turn: str
-    event: Status | Draft | Answer | Handoff
+    event: Shown
+    question: Message | None = None
+    resumed: bool = False
+    ticket: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What a connector posted for a turn: the platform's id of it. `part` counts from 0 where an answer takes several."""
+
+    turn: str
+    part: int
+    id: str

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from agent import wording
 from agent.guard import Gate, urls_in
-from agent.messages import Citation
+from agent.messages import Answer, Citation, Handoff
 from knowledge.search import Hit
 
 Mark = Literal["unsure", "person", "ask", "chat", "refuse"]
@@ -93,7 +93,7 @@ def citations_of(written: Written, hits: Sequence[Hit]) -> tuple[Citation, ...]:
     _, kept = _held_to_sources(written, hits)
     chosen = [(n, hits[written.cited[number - 1] - 1]) for n, number in enumerate(kept, 1)]
     return tuple(
-        Citation(n, hit.passage.document, hit.passage.title, hit.url, hit.passage.text, hit.updated)
+        Citation(n, hit.passage.document, hit.passage.title, hit.url, hit.passage.text, hit.updated, hit.audience)
         for n, hit in chosen
     )
 
@@ -157,6 +157,14 @@ def _whole_sentences(text: str) -> str:
     while lines and (not lines[-1].strip() or lines[-1].rstrip("*_ ").endswith((":", "："))):  # noqa: RUF001
         lines.pop()
     return "\n".join(lines)
+
+
+def with_not_read(result: Answer | Handoff, not_read: str) -> Answer | Handoff:
+    """A reply that also tells which files could not be read, where that may be why it is not better."""
+    tells = isinstance(result, Answer) or result.reason == "unsure"
+    if not not_read or not tells or not_read in result.text:
+        return result
+    return replace(result, text=f"{result.text}\n\n{not_read}")
 
 
 def is_small_talk(text: str) -> bool:

@@ -1,8 +1,8 @@
 """One table of settings: name, default, help. It reads them, refuses what it does not know, and generates the docs.
 
 A setting comes from `frontdesk.toml`, from `.env` beside it, or from the environment; the later in this list wins. In the
-last two its name is FRONTDESK_ and the setting's name in capitals. Providers' keys keep the names their users already have
-(DASHSCOPE_API_KEY ...) and never come from `frontdesk.toml`, which people commit.
+last two its name is FRONTDESK_ and the setting's name in capitals. What has a name that its users already know keeps it
+(DASHSCOPE_API_KEY, SLACK_BOT_TOKEN, DATABASE_URL). Secrets never come from `frontdesk.toml`, which people commit.
 """
 
 from __future__ import annotations
@@ -23,184 +23,21 @@ from agent.models.metering import SCOPES, Budget, Scope
 from agent.models.preset_schema import checked
 from agent.models.presets import Presets, built_in, key_names, merged
 from agent.models.providers import installed
+from agent.settings_table import PREFIX
+from agent.settings_table import TABLE as TABLE
+from agent.settings_table import Setting as Setting
 
 FILE = "frontdesk.toml"
 DOTENV = ".env"
-PREFIX = "FRONTDESK_"
 
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One row of the table. `kind` is str, int, float, bool or Path; `choices` limits a str.
-
-    `per_channel`: it may be set anew for a channel, in the table `[channels."..."]` of `frontdesk.toml`.
-    """
-
-    name: str
-    kind: type
-    default: Any
-    help: str
-    example: str = ""
-    choices: tuple[str, ...] = ()
-    minimum: float = 0
-    secret: bool = False
-    per_channel: bool = False
-    pattern: str = ""
-    """What a str has to look like, and"""
-    form: str = ""
-    """what that is in words."""
-
-    @property
-    def variable(self) -> str:
-        """Its name in `.env` and the environment."""
-        return PREFIX + self.name.upper()
-
-
-TABLE: tuple[Setting, ...] = (
-    Setting(
-        "model",
-        str,
-        "",
-        "Which model answers: a preset (`qwen`, `deepseek`, `openrouter:qwen/qwen3.8-flash`, `ollama:qwen3.5:9b`), a server "
-        "(`http://host:8000/v1#model`), or `quotes`, which needs no model and repeats the documents' own words. Several, "
-        "separated by commas, are tried in order. Unset: `qwen` if DASHSCOPE_API_KEY is set, else `quotes`.",
-        "qwen",
-        per_channel=True,
-    ),
-    Setting(
-        "model_answer",
-        str,
-        "",
-        "The models that write answers, if not those of `model`.",
-        "qwen,deepseek,ollama:qwen3.5:9b,quotes",
-        per_channel=True,
-    ),
-    Setting(
-        "model_rewrite",
-        str,
-        "",
-        "The models that make follow-ups stand alone, if not those of `model`.",
-        "qwen:qwen-flash",
-        per_channel=True,
-    ),
-    Setting(
-        "model_triage",
-        str,
-        "",
-        "The models that sort messages before they are answered. Unset: rules do, and the answering model in the same call.",
-        "qwen:qwen-flash",
-        per_channel=True,
-    ),
-    Setting(
-        "model_judge",
-        str,
-        "",
-        "The models that check each answer against its sources before it is sent; what does not hold is handed to a person. "
-        "Best of another family than the one that answers. Unset: the checks that code can do.",
-        "deepseek",
-        per_channel=True,
-    ),
-    Setting(
-        "model_summarise",
-        str,
-        "",
-        "The models that sum up long conversations, so that less is sent, if not those of `model`.",
-        "qwen:qwen-flash",
-        per_channel=True,
-    ),
-    Setting(
-        "model_rerank",
-        str,
-        "",
-        "A model that puts what was found into a better order: `qwen`, `vllm:MODEL`, `llamacpp:MODEL` or a server with a "
-        "`/rerank` path. Unset: the order of vectors and keywords.",
-        "qwen",
-    ),
-    Setting("model_api_key", str, "", "The key for a model given by its address.", secret=True),
-    Setting(
-        "qwen_region",
-        str,
-        "intl",
-        "Where the Alibaba key belongs, as keys work in one region only: `intl`, `us`, `cn`, `hk`, or a workspace and its "
-        "region (`ws-1a2b.eu-central-1`; `trial.eu-central-1` for tests).",
-        "intl",
-        pattern=r"intl|us|cn|hk|[A-Za-z0-9-]{1,63}\.(?:ap-southeast-1|us-east-1|cn-beijing|cn-hongkong|ap-northeast-1|eu-central-1)",
-        form="one of intl, us, cn, hk, or WORKSPACE.REGION",
-    ),
-    *(
-        Setting(
-            f"budget_{scope}",
-            str,
-            "",
-            f"What models may cost {where}: `0.50` (USD), or `200000 tokens`. A call that would cost more is not made.",
-            example,
-            pattern=r"(?i:\$?\s*\d[\d_]*(?:(?:\.\d+)?\s*(?:usd)?|\s*tokens?))",
-            form="an amount of money such as 0.50, or of tokens such as 200000 tokens",
-        )
-        for scope, where, example in (
-            ("conversation", "in one conversation", "0.05"),
-            ("person", "for one person in a day (UTC)", "0.20"),
-            ("channel", "in one channel in a day", "2.00"),
-            ("day", "in a day in all", "20"),
-        )
-    ),
-    Setting("max_answer_tokens", int, 700, "The longest answer, in the model's tokens.", "700", minimum=50),
-    Setting("first_token_seconds", float, 8.0, "How long a model may take to begin its answer.", "8", minimum=0.1),
-    Setting("idle_seconds", float, 15.0, "How long a model may pause within its answer.", "15", minimum=0.1),
-    Setting(
-        "total_seconds",
-        float,
-        30.0,
-        "How long a model may take for a whole answer. Raise it for a slow local model.",
-        "30",
-        minimum=0.1,
-    ),
-    Setting(
-        "embedder",
-        str,
-        "minilm",
-        "What makes the vectors for search: `minilm` (on this machine), a preset with a model (`qwen`, "
-        "`ollama:nomic-embed-text`), a server (`http://host:8000/v1#model`), or `none` for search by keywords only.",
-        "minilm",
-    ),
-    Setting("embedder_api_key", str, "", "The key for an embedder given by its address.", secret=True),
-    Setting(
-        "embedder_query_prefix",
-        str,
-        "",
-        "Text put before every question for embedders that want it, such as `Instruct: ... Query: `.",
-    ),
-    Setting("embedder_dimensions", int, 0, "Length of vectors to ask the embedder for; 0 leaves it to the server."),
-    Setting(
-        "data", Path, None, "Where frontdesk keeps its state. Default: the platform's user data directory.", "./data"
-    ),
-    Setting("company", str, "", "The name of the company or product that customers are helped with.", "Larkstay"),
-    Setting(
-        "language",
-        str,
-        "",
-        "The language of the documents, by its English name. Words are compared by their stems, and a model puts questions in "
-        "other languages into it before they are looked up. Unset: told from the documents.",
-        "german",
-    ),
-    Setting(
-        "handoff_message",
-        str,
-        "A person from our team will take it from here.",
-        "What a customer is told about what happens next when a person takes over. Say when they will hear.",
-        "Our team answers here on weekdays from 9 to 17 h.",
-    ),
-    Setting(
-        "offline",
-        bool,
-        False,
-        "Forbid everything that would leave this machine: models and embedders elsewhere, fetching the embedding model.",
-        "false",
-    ),
-)
 _BY_NAME = {setting.name: setting for setting in TABLE}
+_OF_THEIR_OWN = {setting.variable: setting for setting in TABLE if not setting.variable.startswith(PREFIX)}
+"""Settings by variables that do not begin with FRONTDESK_."""
 _ALSO_CALLED = {"model_embed": "embedder"}
+_ALSO_CALLED_IN_CHANNELS = {"mode": "answering"}
 _TABLES = ("presets", "channels")
+_STAFF = "staff"
+"""A table whose settings stand in the big table under `staff_...`."""
 _LARGEST = 1e9
 _LONGEST_SHOWN = 20
 """Characters. A longer value is not repeated in an error: it may be a key that was put into the wrong place."""
@@ -255,6 +92,15 @@ class Settings:
             sources.update(dict.fromkeys(own, f"[channels.{json.dumps(key)}] in {FILE}"))
         return replace(self, values=values, sources=sources)
 
+    def with_channels(self, changed: Mapping[str, Mapping[str, Any]]) -> Settings:
+        """The same settings with what was set anew for channels while running; it is stronger than the file."""
+        channels = {key: {**self.channels.get(key, {}), **own} for key, own in changed.items()}
+        return replace(self, channels={**self.channels, **channels})
+
+    def secrets(self) -> frozenset[str]:
+        """Every secret that is set: what no log may show."""
+        return frozenset({*self.keys.values(), *(self[one.name] for one in TABLE if one.secret)} - {""})
+
     def budgets(self) -> dict[Scope, Budget]:
         """The budgets that are set."""
         return {scope: budget_of(self[f"budget_{scope}"]) for scope in SCOPES if self[f"budget_{scope}"]}
@@ -289,17 +135,27 @@ def load(directory: Path, environment: Mapping[str, str], *, file: Path | None =
     for variable, given, place in variables:
         if variable in known_keys and given.strip():
             keys[variable] = _secret(given, place)
-        elif variable.upper().startswith(PREFIX):
-            name = variable.upper().removeprefix(PREFIX).lower()
-            name = _ALSO_CALLED.get(name, name)
-            if name not in _BY_NAME and variable in environment and _KUBERNETES.fullmatch(variable):
-                continue
-            setting = _setting(name, place, variable)
+        elif (setting := _of_variable(variable, place, variable in environment)) is not None:
             # An empty text is a text; anything else that is empty is not set.
-            if given.strip() or (setting.kind is str and not setting.choices and not setting.pattern):
+            free = setting.kind is str and not setting.choices and not setting.pattern
+            if given.strip() or (free and variable not in _OF_THEIR_OWN):
                 values[setting.name] = _converted(setting, given, place, variable)
                 sources[setting.name] = place
     return Settings(values, sources, keys, presets, tables["channels"])
+
+
+def _of_variable(variable: str, place: str, in_environment: bool) -> Setting | None:
+    """The setting that a variable is for, `None` if it is none of ours."""
+    if variable in _OF_THEIR_OWN or not variable.upper().startswith(PREFIX):
+        return _OF_THEIR_OWN.get(variable)
+    name = variable.upper().removeprefix(PREFIX).lower()
+    name = _ALSO_CALLED.get(name, name)
+    if name not in _BY_NAME and in_environment and _KUBERNETES.fullmatch(variable):
+        return None
+    setting = _setting(name, place, variable)
+    if setting.variable in _OF_THEIR_OWN:
+        raise SettingsError(f"{place}: there is no setting {variable!r}.", f"Did you mean {setting.variable}?")
+    return setting
 
 
 def budget_of(text: str) -> Budget:
@@ -343,11 +199,15 @@ def _from_toml(path: Path, text: str) -> Iterator[tuple[str, Any, str]]:
         if name in _TABLES:
             yield name, _table(name, value, text, path), place
             continue
-        if name not in _BY_NAME and isinstance(value, dict):
+        if name not in _BY_NAME and name != _STAFF and isinstance(value, dict):
             raise SettingsError(
                 f"{place}: there is no table {name!r}.",
-                'Settings stand in the file before any [table]; tables are [presets.NAME] and [channels."CHANNEL"].',
+                "Settings stand in the file before any [table]; tables are [staff], [presets.NAME] and "
+                '[channels."CHANNEL"].',
             )
+        if name == _STAFF:
+            yield from _staff(value, place)
+            continue
         setting = _setting(name, place, name)
         if setting.secret:
             raise SettingsError(
@@ -358,6 +218,18 @@ def _from_toml(path: Path, text: str) -> Iterator[tuple[str, Any, str]]:
         if setting.kind is Path:
             converted = path.parent / converted
         yield name, converted, place
+
+
+def _staff(table: Any, place: str) -> Iterator[tuple[str, Any, str]]:
+    """The settings of the table `[staff]`: `channel` is `staff_channel`."""
+    names = {name.removeprefix(f"{_STAFF}_"): name for name in _BY_NAME if name.startswith(f"{_STAFF}_")}
+    if not isinstance(table, dict):
+        raise SettingsError(f"{place}: {_STAFF} is a table.", 'Write [staff] and below it: channel = "slack:T1/C9"')
+    for written, value in table.items():
+        where = f"{place}, [{_STAFF}]"
+        if written not in names:
+            raise SettingsError(f"{where}: there is no setting {written!r}.", f"What can be is: {', '.join(names)}.")
+        yield names[written], _converted(_BY_NAME[names[written]], value, where, written), f"{where}, {written}"
 
 
 def _table(name: str, value: Any, text: str, path: Path) -> Mapping[str, Any]:
@@ -375,16 +247,21 @@ def _table(name: str, value: Any, text: str, path: Path) -> Mapping[str, Any]:
                 f"{place}: {channel[:60]!r} is no channel.",
                 'A channel is written as "slack:T1/C1", "slack:T1" or "slack".',
             )
-        converted = {}
-        for written, given in own.items():
-            where = f"{place}, channel {channel!r}"
-            setting = _setting(written, where, written)
-            if not setting.per_channel:
-                allowed = ", ".join(one.name for one in TABLE if one.per_channel)
-                raise SettingsError(f"{where}: {written} cannot be set for a channel.", f"What can be is: {allowed}.")
-            converted[setting.name] = _converted(setting, given, where, written)
-        channels[channel] = converted
+        channels[channel] = channel_values(own, f"{place}, channel {channel!r}")
     return channels
+
+
+def channel_values(written: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """What is set anew for a channel, checked and as its settings want it. Raises `SettingsError`."""
+    converted = {}
+    for word, given in written.items():
+        name = _ALSO_CALLED_IN_CHANNELS.get(word, word)
+        setting = _setting(name, place, word)
+        if not setting.per_channel:
+            allowed = ", ".join(one.name for one in TABLE if one.per_channel)
+            raise SettingsError(f"{place}: {word} cannot be set for a channel.", f"What can be is: {allowed}.")
+        converted[name] = _converted(setting, given, place, word)
+    return converted
 
 
 def _line_of(text: str, name: str) -> int:
@@ -432,6 +309,8 @@ def _meant(name: str, written: str) -> str:
     bare = name.lower().removeprefix(PREFIX.lower())
     if bare.upper() in key_names():
         return f"A provider's key keeps its own name and stands in {DOTENV} or the environment: {bare.upper()}=..."
+    if bare.upper() in _OF_THEIR_OWN:
+        return f"It stands in {DOTENV} or the environment: {bare.upper()}=..."
     close = difflib.get_close_matches(bare.replace("-", "_"), _BY_NAME, n=1, cutoff=0.7)
     if not close:
         return "docs/settings.md lists all settings."
@@ -467,6 +346,8 @@ def _parse(setting: Setting, value: Any, *, typed: bool) -> Any:
         return _parse_path(value)
     if setting.kind is str:
         return _parse_text(setting, value)
+    if setting.kind is tuple:
+        return _parse_names(setting, value)
     return _parse_number(setting, value, typed=typed)
 
 
@@ -485,6 +366,19 @@ def _parse_number(setting: Setting, value: Any, *, typed: bool) -> Any:
     return number
 
 
+def _parse_names(setting: Setting, value: Any) -> tuple[str, ...]:
+    """Several names: a list, or one text with commas."""
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"it is {setting.form}, in a list or separated by commas")
+    names = list(dict.fromkeys(name.strip() for name in names if name.strip()))
+    if not names and setting.default:
+        raise ValueError(f"it is {setting.form}")
+    if not all(re.fullmatch(setting.pattern, name) for name in names):
+        raise ValueError(f"it is {setting.form}, in a list or separated by commas")
+    return tuple(names)
+
+
 def _parse_path(value: Any) -> Path:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError("it is a path, in quotes")
@@ -500,7 +394,10 @@ def _parse_text(setting: Setting, value: Any) -> str:
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError("it is not UTF-8 text")
     if setting.secret:
-        return _secret(value)
+        secret = _secret(value)
+        if secret and setting.pattern and not re.fullmatch(setting.pattern, secret):
+            raise ValueError(f"it is {setting.form}")
+        return secret
     if setting.pattern and not re.fullmatch(setting.pattern, value.strip()):
         raise ValueError(f"it is {setting.form}")
     if setting.choices and value.strip() not in setting.choices:
@@ -523,13 +420,16 @@ def _secret(value: str, place: str = "") -> Secret:
 def _example(setting: Setting, written: str) -> str:
     if not setting.example:
         return setting.help
-    if written == setting.name:
-        return f"For example: {setting.name} = {_toml(setting)}"
+    if not written.upper().startswith(PREFIX) and written not in _OF_THEIR_OWN:
+        return f"For example: {written} = {_toml(setting)}"
     return f"For example: {setting.variable}={setting.example}"
 
 
 def _toml(setting: Setting) -> str:
     """The example, or the default, as TOML has it."""
+    if setting.kind is tuple:
+        names = [name.strip() for name in setting.example.split(",")] if setting.example else list(setting.default)
+        return json.dumps(names)
     example = setting.example or ("" if setting.default is None else str(setting.default))
     # A string of JSON is one of TOML, too.
     return example if setting.kind in (int, float, bool) else json.dumps(example, ensure_ascii=False)
@@ -564,15 +464,18 @@ def as_markdown() -> str:
         "| --- | --- | --- | --- |",
     ]
     for setting in TABLE:
-        default = (
-            ""
-            if setting.default in ("", None)
-            else f"`{str(setting.default).lower() if setting.kind is bool else setting.default}`"
-        )
+        default = f"`{_said(setting.default)}`" if setting.default not in ("", None, ()) else ""
         toml = "not there: a secret" if setting.secret else f"`{setting.name}`"
         choices = f" One of: {', '.join(setting.choices)}." if setting.choices else ""
-        lines.append(f"| {toml} | `{setting.variable}` | {default} | {setting.help}{choices} |")
+        channel = " Also for a channel." if setting.per_channel else ""
+        lines.append(f"| {toml} | `{setting.variable}` | {default} | {setting.help}{choices}{channel} |")
     return "\n".join(lines) + "\n"
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _wrapped(text: str) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-from agent.errors import ModelError
-from agent.messages import Delivery, Inbound, Usage
+from agent.errors import DeliveryError, ModelError
+from agent.ledger import Ticket
+from agent.messages import Address, Answer, Attachment, Delivery, Handoff, Inbound, Usage, Withdrawn
 from agent.models.base import Chunk, Prompt
 from agent.models.structured import parsed
 
@@ -50,13 +51,21 @@ class ScriptedModel:
 
 
 class MemoryConnector:
-    """A place in memory: `inbound` is what people say, `shown` what they see, by turn, each delivery replacing the last."""
+    """A place in memory: `inbound` is what people say, `shown` what they see, by turn, each delivery replacing the last.
+
+    `files` are the bytes of attachments by their source; `strangers` says whether outsiders read along; `told` are the
+    tickets that staff were told of. `failures` are raised, one after the other, in place of showing final replies.
+    """
 
     name = "memory"
 
-    def __init__(self, inbound: Sequence[Inbound] = ()) -> None:
+    def __init__(self, inbound: Sequence[Inbound] = (), *failures: Exception) -> None:
         self.inbound = list(inbound)
         self.deliveries: list[Delivery] = []
+        self.files: dict[str, bytes] = {}
+        self.strangers = False
+        self.told: list[Ticket] = []
+        self._failures = list(failures)
 
     async def listen(self, receive: Callable[[Inbound], Awaitable[None]], /) -> None:
         """Hand over everything in `inbound`, one after the other."""
@@ -65,9 +74,27 @@ class MemoryConnector:
 
     async def deliver(self, delivery: Delivery, /) -> None:
         """Remember the delivery."""
+        if isinstance(delivery.event, Answer | Handoff) and self._failures:
+            raise self._failures.pop(0)
         self.deliveries.append(delivery)
+
+    async def fetch(self, address: Address, attachment: Attachment, most_bytes: int, /) -> bytes:
+        """The bytes that are in `files`."""
+        if attachment.source not in self.files:
+            raise DeliveryError("There is no such file.")
+        return self.files[attachment.source][:most_bytes]
+
+    async def outsiders(self, address: Address, /) -> bool:
+        """What `strangers` says."""
+        return self.strangers
+
+    async def notify(self, room: Address, ticket: Ticket, /) -> str:
+        """Remember the ticket."""
+        self.told.append(ticket)
+        return f"post-{ticket.number}"
 
     @property
     def shown(self) -> dict[str, Delivery]:
-        """What stands at each turn now."""
-        return {delivery.turn: delivery for delivery in self.deliveries}
+        """What stands at each turn now: nothing, where it was withdrawn."""
+        last = {delivery.turn: delivery for delivery in self.deliveries}
+        return {turn: delivery for turn, delivery in last.items() if not isinstance(delivery.event, Withdrawn)}

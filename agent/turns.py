@@ -1,109 +1,238 @@
-"""A turn: a message comes in, a reply is made, shown and remembered. In memory, in the order of each conversation."""
+"""Turns: what connectors hear is stored, then acknowledged, then answered, once and in order, whatever crashes.
+
+    receive -> ledger.accept -> engine.submit -> (acknowledged) -> ... -> Turn.run -> ledger.decide -> deliver -> finish
+
+The ledger says what was said and decided, the engine sees to it that each turn is run. Neither alone loses anything: what
+was stored and not submitted, because the process died in between, is found by `_reconcile`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+import time
+from collections import deque
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 from agent import wording
+from agent.engine import Engine
+from agent.errors import EngineError
 from agent.graph import SupportAgent
-from agent.messages import Answer, Conversation, Delivery, Delta, Draft, Feedback, Handoff, Inbound, Message
+from agent.ledger import Ledger
+from agent.messages import Answer, Deleted, Edited, Feedback, Handoff, Inbound, Message, Shared, Stopped
+from agent.metrics import Metrics
+from agent.models.routing import Models
+from agent.rooms import Rooms, may_concern, verdict
+from agent.turn import SHARE, WITHDRAW, Limits, Places, TurnRunner, point
+from knowledge.errors import StoreError
 
 _log = logging.getLogger(__name__)
 
+RECONCILE_SECONDS = 30.0
+COUNT_SECONDS = 2.0
+_MOST_PEOPLE = 10_000
+"""Of whom it is known how much they wrote in the last minute."""
+
 
 class Turns:
-    """Answers what connectors hear. `deliver` shows replies; `handoff_message` is for the reply to an unforeseen error.
+    """Answers what connectors hear. `database` is the data directory, or the URL of a Postgres database.
 
-    Messages of one conversation are answered one after the other, those of different ones at once.
+    `listening`: false for a process that takes messages in and leaves the answering to others.
     """
 
     def __init__(
-        self, agent: SupportAgent, deliver: Callable[[Delivery], Awaitable[None]], *, handoff_message: str
+        self,
+        ledger: Ledger,
+        agent: SupportAgent,
+        connectors: Mapping[str, Places],
+        rooms: Rooms,
+        *,
+        database: Path | str,
+        limits: Limits | None = None,
+        models: Models | None = None,
+        metrics: Metrics | None = None,
+        listening: bool = True,
     ) -> None:
-        self._agent = agent
-        self._deliver = deliver
-        self._handoff_message = handoff_message
-        self._conversations: dict[str, Conversation] = {}
-        self._order: dict[str, asyncio.Lock] = {}
+        self._ledger = ledger
+        self._rooms = rooms
+        self._limits = limits or Limits()
+        self._metrics = metrics
+        shared = isinstance(database, str)
+        self._runner = TurnRunner(ledger, agent, connectors, rooms, self._limits, models, metrics, shared=shared)
+        self._engine = Engine(database, self._run, at_once=self._limits.at_once, listening=listening)
+        self._flood = _Flood(self._limits)
+        self._waiting = 0
+        self._counted = 0.0
         self._background: set[asyncio.Task[None]] = set()
-        self.feedback: list[Feedback] = []
-        """What people said of replies, oldest first."""
+        self._accepting = False
 
-    def conversation(self, conversation_id: str) -> Conversation | None:
-        """What was said so far in the conversation with this id (`str(address)`)."""
-        return self._conversations.get(conversation_id)
+    @property
+    def running(self) -> int:
+        """How many turns this process works on."""
+        return len(self._engine.running)
+
+    async def start(self) -> None:
+        """Open the queue and go on with what waits there. Raises `EngineError`, `StoreError`."""
+        await self._engine.start()
+        self._accepting = True
+        await self._submit_forgotten(timedelta(0))
+        self._in_background(self._reconcile())
+
+    async def stop(self, seconds: float = 20.0) -> None:
+        """Take nothing more, let running turns end for this long; what is left is resumed by the next process."""
+        self._accepting = False
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._engine.stop(seconds)
+        await self._runner.settle()
+
+    async def prune(self, before: datetime) -> None:
+        """Remove the engine's records of turns that ended before that."""
+        await self._engine.prune(before)
 
     async def receive(self, inbound: Inbound) -> None:
-        """Answer a message, or keep feedback. A message that was seen before (a redelivery) is not answered again."""
-        if isinstance(inbound, Feedback):
-            self.feedback.append(inbound)
+        """Store what was heard. When this returns it may be acknowledged; when it raises it must not be.
+
+        Raises `StoreError` or `EngineError` when it could not be stored.
+        """
+        if not self._accepting:
+            raise EngineError("This process is stopping and takes nothing more.")
+        match inbound:
+            case Message():
+                await self._message(inbound)
+            case Edited():
+                await self._edited(inbound)
+            case Deleted():
+                await self._deleted(inbound)
+            case Stopped():
+                for _ in await self._ledger.stop(inbound):
+                    self._runner.changed(str(inbound.address))
+            case Shared():
+                await self._engine.submit(f"{inbound.turn}{SHARE}{inbound.address.channel}", f"share {inbound.turn}")
+            case Feedback():
+                await self._ledger.give_feedback(inbound)
+
+    # ---------------------------------------------------------------------------------------------------------------
+
+    async def _message(self, message: Message) -> None:
+        room = self._rooms(message.address)
+        if not may_concern(message, room):
             return
-        key = str(inbound.address)
-        async with self._order.setdefault(key, asyncio.Lock()):
-            before = self._conversations.get(key, Conversation(inbound.address))
-            if any(message.id == inbound.id for message in before.messages):
-                return
-            conversation = before.with_message(inbound)
-            self._conversations[key] = conversation
-            reply, filtered = await self._reply(conversation, inbound)
-            if filtered:
-                held = replace(inbound, withheld=True)
-                conversation = replace(conversation, messages=(*conversation.messages[:-1], held))
-            self._conversations[key] = conversation.with_message(reply)
-        # Nobody waits for the summary of a long conversation; it is there for one of the next messages.
-        task = asyncio.create_task(self._summarise(key))
+        point("heard", message.id)
+        known = None if message.addressed else await self._ledger.glance(message)
+        decision = verdict(message, room, known)
+        if decision == "drop":
+            return
+        if decision == "answer":
+            # Who is asked by staff answers staff, like anyone who asks.
+            message = replace(message, role="customer")
+        flooded = self._flood.of(message) if decision == "answer" else ""
+        if flooded == "more":
+            return
+        accepted = await self._ledger.accept(message)
+        point("stored", message.id)
+        if accepted.new and self._metrics is not None:
+            self._metrics.message(message.address.connector)
+        if accepted.turn is None:
+            self._runner.changed(str(accepted.conversation))
+            return
+        if accepted.new and (flooded or await self._too_many_wait()):
+            apology = Answer(wording.SLOW_DOWN) if flooded else self._busy(message)
+            self._in_background(self._runner.refuse(accepted.turn, apology))
+            return
+        await self._engine.submit(accepted.turn, str(accepted.conversation))
+        point("queued", message.id)
+        if accepted.new:
+            self._runner.changed(str(accepted.conversation))
+
+    def _busy(self, message: Message) -> Handoff:
+        text = wording.BUSY.format(next=self._rooms(message.address).handoff_message)
+        return Handoff("failed", text, "Too many messages waited when this one came.")
+
+    async def _too_many_wait(self) -> bool:
+        if time.monotonic() - self._counted > COUNT_SECONDS:
+            self._counted = time.monotonic()
+            self._waiting = (await self._ledger.counts()).queued
+        self._waiting += 1
+        return self._waiting > self._limits.queue
+
+    async def _edited(self, edited: Edited) -> None:
+        change = await self._ledger.edit(edited)
+        if change is None:
+            return
+        if change.again is not None:
+            await self._engine.submit(change.again, str(change.conversation))
+        self._runner.changed(str(change.conversation))
+
+    async def _deleted(self, deleted: Deleted) -> None:
+        change = await self._ledger.delete(deleted)
+        if change is None:
+            return
+        if change.alone:
+            await self._engine.submit(change.turn + WITHDRAW, str(change.conversation))
+        self._runner.changed(str(change.conversation))
+
+    async def _run(self, run: str) -> None:
+        await self._runner.run(run)
+
+    async def _reconcile(self) -> None:
+        """Find turns that were stored and never submitted, or that staff want run again."""
+        while True:
+            await asyncio.sleep(RECONCILE_SECONDS)
+            try:
+                await self._submit_forgotten(timedelta(seconds=10))
+                await self._runner.notify_staff()
+            except (StoreError, EngineError) as error:
+                _log.warning("Unfinished turns could not be looked for: %s", error)
+
+    async def _submit_forgotten(self, age: timedelta) -> None:
+        unfinished = await self._ledger.unfinished(1_000)
+        before = datetime.now(UTC) - age
+        waiting = {one.id: str(one.conversation) for one in unfinished if one.created_at <= before}
+        if not waiting:
+            return
+        for turn in await self._engine.unknown(list(waiting)):
+            # Several processes that find it in the same minute make one run of it.
+            await self._engine.submit(turn, waiting[turn], again=str(int(time.time() // 60)))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def settle(self) -> None:
-        """Wait for what is still done in the background."""
-        await asyncio.gather(*self._background)
 
-    async def _summarise(self, key: str) -> None:
-        summary = await self._agent.summarise(self._conversations[key])
-        if summary is not None:
-            self._conversations[key] = replace(self._conversations[key], summary=summary)
+class _Flood:
+    """Who writes more than a person does. Bounded in memory; each process counts for itself."""
 
-    async def _reply(self, conversation: Conversation, message: Message) -> tuple[Message, bool]:
-        """Make and show the reply, and tell whether a content filter stopped at the message.
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._times: dict[str, deque[float]] = {}
 
-        What goes wrong ends as an honest sentence.
-        """
-        result: Answer | Handoff | None = None
-        draft = ""
-        try:
-            async with aclosing(self._agent.reply(conversation)) as events:
-                async for event in events:
-                    if isinstance(event, Answer | Handoff):
-                        result = event
-                    elif isinstance(event, Delta):
-                        draft += event.text
-                        await self._show(message, Draft(draft))
-                    else:
-                        await self._show(message, event)
-        # Whatever it is, the customer gets an answer, and staff find the error in the log.
-        except Exception as error:  # noqa: BLE001
-            _log.exception("the turn %s failed", message.id)
-            result = Handoff(
-                "failed", wording.FAILED.format(next=self._handoff_message), f"{type(error).__name__}: {error}"
-            )
-        assert result is not None, "a reply ends with an Answer or a Handoff"
-        await self._show(message, result)
-        reply = Message(
-            id=f"{message.id}/reply",
-            address=message.address,
-            author="frontdesk",
-            role="agent",
-            text=result.text,
-            sent_at=datetime.now(UTC),
-            outcome=result.outcome,
+    def of(self, message: Message) -> str:
+        """Empty for what is answered; "first" for the first message over a limit, "more" for those after it."""
+        return max(
+            self._over(f"{message.person}", 60.0, self._limits.person_per_minute),
+            self._over(
+                f"{message.person} {message.address.channel if message.joins else message.address}",
+                30.0,
+                self._limits.conversation_per_half_minute,
+            ),
         )
-        return reply, result.provenance.filtered
 
-    async def _show(self, message: Message, event: object) -> None:
-        await self._deliver(Delivery(message.address, message.id, event))  # type: ignore[arg-type]
+    def _over(self, key: str, seconds: float, most: int) -> str:
+        now = time.monotonic()
+        if len(self._times) > _MOST_PEOPLE:
+            self._times = {key: times for key, times in self._times.items() if times and now - times[-1] < 60.0}
+        times = self._times.setdefault(key, deque(maxlen=most + 1))
+        while times and now - times[0] > seconds:
+            times.popleft()
+        full = len(times) > most
+        times.append(now)
+        if full:
+            return "more"
+        return "first" if len(times) > most else ""

@@ -1,5 +1,7 @@
 """The fixed sentences that customers read: said by code, not by a model."""
 
+from collections.abc import Sequence
+
 EMPTY = "I got a message without any words. What can I help you with?"
 WELCOME = "You're welcome! If there is anything else, just ask."
 PERSON = "Of course. {next}"
@@ -18,6 +20,7 @@ CRISIS = (
     "person on our team as well."
 )
 SHORTENED = "Your message was very long, so I read only its first part."
+SKIPPED = "That was a lot of text, so I read only the last part of it."
 NOT_FOUND = "I found nothing on {parts}. If you would like a person to answer that, just say so."
 CANNOT_DO = "I can't do this for you myself, but here is how it works."
 
@@ -28,3 +31,47 @@ def greeting(company: str) -> str:
     return (
         f"Hello! Ask me anything {about}and I'll look it up in our help articles, or bring in a person if you prefer."
     )
+
+
+SLOW_DOWN = "That was a lot at once. Please give me a moment, then ask again."
+BUSY = "Very many people are writing to us right now. {next}"
+LATE = "I'm sorry that you had to wait: this reached me late. {next}"
+
+
+# Why a file was not read: what stands behind "I could not read NAME:".
+NO_PICTURES = "pictures cannot be read here"
+NO_SUCH_KIND = "this kind of file cannot be read here"
+TOO_LARGE = "it is too large"
+TOO_MANY = "too many files came at once"
+NOT_OPENED = "it could not be opened"
+NOTHING_IN_IT = "there is nothing in it that I can read"
+_MOST_NAMES = 3
+
+
+def not_read(files: Sequence[tuple[str, str]]) -> str:
+    """The sentence that tells which files were not read and why, from pairs of a name and a reason; empty for none."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in files:
+        by_reason.setdefault(reason.rstrip(". "), []).append(name)
+    told = "; ".join(f"{_listed(names)}: {reason}" for reason, names in by_reason.items())
+    return f"I could not read {told}." if told else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) > _MOST_NAMES:
+        return f"{', '.join(names[:_MOST_NAMES])} and {len(names) - _MOST_NAMES} more"
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+
+
+WHAT_IT_SHOWS = (
+    "{not_read} Could you tell me in your own words what it shows, or paste its text here? If you would rather talk to a "
+    "person, just say so."
+)
+
+REASONS = {
+    "asked": "the customer asked for one",
+    "unsure": "the documents do not answer this",
+    "policy": "the agent should not answer this",
+    "failed": "something went wrong",
+}
+"""Why a conversation was handed over, for staff."""

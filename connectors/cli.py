@@ -14,6 +14,19 @@ from connectors.commands.options import Options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _FOLDER = click.Path(path_type=Path)
+TURN_STATES = [
+    "queued",
+    "running",
+    "decided",
+    "answered",
+    "handed_off",
+    "merged",
+    "stopped",
+    "withdrawn",
+    "failed",
+    "quiet",
+]
+"""As in `agent.ledger`, which is not imported for --help."""
 
 
 def _everywhere(command: Command) -> Command:
@@ -98,6 +111,129 @@ def search(
         _run(search_batch(options, batch, limit, audience))
     else:
         _run(search(options, query or "", limit, audience, as_json=as_json))
+
+
+@frontdesk.command("run")
+@_everywhere
+@click.pass_obj
+def run_all(options: Options) -> None:
+    """Answer customers on Slack, until stopped. Needs tokens: docs/slack.md says how to get them."""
+    from connectors.commands.run import run
+
+    sys.exit(run(options))
+
+
+@frontdesk.command()
+@_everywhere
+@click.pass_obj
+def worker(options: Options) -> None:
+    """Help `frontdesk run` on another process or machine to answer. Needs Postgres: docs/running.md."""
+    from connectors.commands.run import run
+
+    sys.exit(run(options, listening=False))
+
+
+@frontdesk.group(invoke_without_command=True)
+@click.option("--state", type=click.Choice(TURN_STATES), help="Only those in this state.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_everywhere
+@click.pass_context
+def turns(context: click.Context, state: str | None, limit: int, as_json: bool) -> None:
+    """List what was asked, the newest first: answered, waiting, or failed."""
+    if context.invoked_subcommand is None:
+        from connectors.commands.turns import turns
+
+        _run(turns(context.obj, state=state, limit=limit, as_json=as_json))
+
+
+@turns.command("retry")
+@click.argument("turn", metavar="ID")
+@_everywhere
+@click.pass_obj
+def retry_turn(options: Options, turn: str) -> None:
+    """Answer a turn that failed after all. `frontdesk turns --state failed` lists them with their IDs."""
+    from connectors.commands.turns import retry
+
+    _run(retry(options, turn))
+
+
+@frontdesk.group(invoke_without_command=True)
+@click.option("--all", "everything", is_flag=True, help="Those that are resolved, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_everywhere
+@click.pass_context
+def tickets(context: click.Context, everything: bool, as_json: bool) -> None:
+    """List what was handed to a person."""
+    if context.invoked_subcommand is None:
+        from connectors.commands.tickets import tickets
+
+        _run(tickets(context.obj, everything=everything, as_json=as_json))
+
+
+@tickets.command("show")
+@click.argument("number", metavar="N", type=click.IntRange(1))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_everywhere
+@click.pass_obj
+def show_ticket(options: Options, number: int, as_json: bool) -> None:
+    """Show the ticket with the number N."""
+    from connectors.commands.tickets import show
+
+    _run(show(options, number, as_json=as_json))
+
+
+@tickets.command("resolve")
+@click.argument("number", metavar="N", type=click.IntRange(1))
+@_everywhere
+@click.pass_obj
+def resolve_ticket(options: Options, number: int) -> None:
+    """Close the ticket with the number N; the agent answers in its conversation again."""
+    from connectors.commands.tickets import resolve
+
+    _run(resolve(options, number))
+
+
+@frontdesk.command()
+@click.argument("person")
+@click.option("--yes", "sure", is_flag=True, help="Do not ask.")
+@_everywhere
+@click.pass_obj
+def erase(options: Options, person: str, sure: bool) -> None:
+    """Remove everything that is stored of PERSON (slack:T0123ABCD/U0123ABCD)."""
+    from connectors.commands.erase import erase
+
+    _run(erase(options, person, sure=sure))
+
+
+@frontdesk.command()
+@click.option("--days", type=click.IntRange(1, 36_500), required=True, help="How many days to keep.")
+@_everywhere
+@click.pass_obj
+def prune(options: Options, days: int) -> None:
+    """Remove conversations that ended before so many days."""
+    from connectors.commands.erase import prune
+
+    _run(prune(options, days))
+
+
+@frontdesk.group()
+def slack() -> None:
+    """Set Slack up."""
+
+
+@slack.command()
+@click.option("--http", "url", default="", metavar="URL", help="Events over HTTP to this public https:// address.")
+@click.option("--name", default="", help="The app's name in Slack (default: `company`).")
+@click.option("--oauth", is_flag=True, help="To be installed into many workspaces; goes with --http.")
+@click.option("--legacy", is_flag=True, help="For workspaces that do not have Slack's agent view yet.")
+@_everywhere
+@click.pass_obj
+def manifest(options: Options, url: str, name: str, oauth: bool, legacy: bool) -> None:
+    """Print the manifest to make the Slack app from: api.slack.com/apps, Create New App, From a manifest."""
+    from connectors.commands.slack import manifest
+
+    manifest(options, url=url, name=name, legacy=legacy, oauth=oauth)
 
 
 @frontdesk.group()

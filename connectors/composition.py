@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 from agent.errors import SettingsError
-from agent.graph import Persona, SupportAgent
+from agent.graph import SupportAgent
 from agent.ledger import Ledger
 from agent.messages import Address
 from agent.models.base import ROLES, ModelBackend, Prompt, Role
@@ -21,16 +23,22 @@ from agent.models.presets import Catalogue, Endpoint
 from agent.models.providers import Surroundings, installed
 from agent.models.quotes import NAME as QUOTES
 from agent.models.routing import FallbackChain, Models
+from agent.rooms import Rooms
 from agent.settings import Settings, load
+from connectors.channels import Channels, address_of
 from knowledge.base import KnowledgeBase
 from knowledge.embeddings import Embedder, RemoteEmbedder
+from knowledge.errors import KnowledgeError
 from knowledge.minilm import MiniLM
 from knowledge.reranking import RemoteReranker
 
+_log = logging.getLogger(__name__)
+
 ANYWHERE = Address("", "", "")
 """No channel in particular: what holds there is what is set for all."""
-_ONLY_WHEN_SET: tuple[Role, ...] = ("triage", "judge")
-"""Roles that cost another call for each answer, and whose work is done by rules and by the answering model otherwise."""
+_ONLY_WHEN_SET: tuple[str, ...] = ("triage", "judge", "vision")
+"""Roles that cost another call for each answer, and whose work is done by rules and by the answering model otherwise; and
+one that not every model can do."""
 
 
 def read_settings(config: Path | None = None, data: Path | None = None) -> Settings:
@@ -46,6 +54,16 @@ def data_directory(settings: Settings) -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("frontdesk", appauthor=False)
+
+
+def database_of(settings: Settings) -> Path | str:
+    """Where conversations, tickets and the queue live: the URL of a Postgres database, else the data directory."""
+    return str(settings["database_url"]) or data_directory(settings)
+
+
+def build_ledger(settings: Settings) -> Ledger:
+    """The record of conversations, tickets and costs."""
+    return Ledger(database_of(settings))
 
 
 def model_choices(settings: Settings, role: Role = "answer") -> list[str]:
@@ -93,6 +111,8 @@ class ModelBuilder:
     surroundings: Surroundings
     meter: Meter
     breakers: Breakers = field(default_factory=Breakers)
+    in_channel: Callable[[Address], Settings] | None = None
+    """The settings that hold at an address, if they may change; else those of `settings`."""
     _backends: dict[str, ModelBackend] = field(default_factory=dict)
     _chains: dict[tuple[str, ...], FallbackChain] = field(default_factory=dict)
 
@@ -119,11 +139,17 @@ class ModelBuilder:
 
     def choose(self, role: Role, address: Address) -> ModelBackend | None:
         """The models for a role in a channel."""
+        if self.in_channel is not None:
+            try:
+                return self.chain(model_choices(self.in_channel(address), role))
+            except SettingsError as error:
+                # Chosen by an admin while it could be used. What the files say was checked at the start.
+                _log.warning("The model that was chosen for %s is not used: %s", address.channel, error.message)
         return self.chain(model_choices(self.settings.in_channel(address), role))
 
     def check(self) -> None:
         """Build everything that is set, so that a mistake is told at the start. Raises `SettingsError`."""
-        places = [ANYWHERE, *(_address_of(channel) for channel in self.settings.channels)]
+        places = [ANYWHERE, *(address_of(channel) for channel in self.settings.channels)]
         for place in places:
             for role in ROLES:
                 self.choose(role, place)
@@ -141,12 +167,6 @@ class ModelBuilder:
         for backend in self._backends.values():
             await backend.close()
         await self.surroundings.pool.close()
-
-
-def _address_of(channel: str) -> Address:
-    connector, _, rest = channel.partition(":")
-    space, _, room = rest.partition("/")
-    return Address(connector, space, room)
 
 
 def build_embedder(settings: Settings, pool: Pool) -> Embedder | None:
@@ -190,13 +210,17 @@ def build_knowledge(settings: Settings, pool: Pool | None = None, data: Path | N
 
 
 def build_models(
-    settings: Settings, pool: Pool | None = None, knowledge: KnowledgeBase | None = None, meter: Meter | None = None
+    settings: Settings,
+    pool: Pool | None = None,
+    knowledge: KnowledgeBase | None = None,
+    meter: Meter | None = None,
+    in_channel: Callable[[Address], Settings] | None = None,
 ) -> ModelBuilder:
     """What makes models; without a knowledge base `quotes` goes by words alone, without a meter nothing is recorded."""
     deadlines = Deadlines(settings["first_token_seconds"], settings["idle_seconds"], settings["total_seconds"])
     similarity = knowledge.similarity if knowledge is not None else None
     surroundings = Surroundings(catalogue_of(settings), deadlines, pool or Pool(), similarity)
-    return ModelBuilder(settings, surroundings, meter or Meter())
+    return ModelBuilder(settings, surroundings, meter or Meter(), in_channel=in_channel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,16 +232,22 @@ class Desk:
     models: ModelBuilder
     agent: SupportAgent
     ledger: Ledger
+    channels: Channels
+    database: Path | str
+    """Of the ledger and the queue: the data directory, or the URL of a Postgres database."""
 
     @classmethod
     def open(cls, settings: Settings, data: Path | None = None) -> Desk:
         """Build everything; nothing is read or connected before it is used. Raises `SettingsError`."""
         pool = Pool()
         knowledge = build_knowledge(settings, pool, data)
-        ledger = Ledger(data or data_directory(settings))
-        models = build_models(settings, pool, knowledge, Meter(ledger, settings.budgets()))
+        database = data or database_of(settings)
+        ledger = Ledger(database)
+        channels = Channels(settings, ledger)
+        models = build_models(settings, pool, knowledge, Meter(ledger, settings.budgets()), channels.settings)
         models.check()
-        return cls(settings, knowledge, models, _agent(settings, Models(models.choose), knowledge), ledger)
+        agent = _agent(settings, Models(models.choose), knowledge, channels)
+        return cls(settings, knowledge, models, agent, ledger, channels, database)
 
     async def __aenter__(self) -> Desk:
         return self
@@ -231,6 +261,31 @@ class Desk:
             stack.push_async_callback(self.models.close)
 
     @property
+    def rooms(self) -> Rooms:
+        """What is set for the room of an address."""
+        return self.channels.room
+
+    async def refresh(self) -> None:
+        """Take over what was changed for channels, here or by another process. Raises `StoreError`."""
+        await self.channels.refresh()
+
+    async def set_channel(self, address: Address, values: Mapping[str, str], by: str) -> None:
+        """Change what is set for the channel at this address; empty goes back. Raises `SettingsError`, `StoreError`."""
+        await self.channels.set(address, values, by, self._build_model)
+
+    def _build_model(self, choice: str) -> None:
+        """A model that is not known, or has no key, is told to who chooses it."""
+        self.models.chain(model_choices(self.settings.replaced(model=choice, model_answer="")))
+
+    async def require_documents(self) -> None:
+        """Raises `KnowledgeError` when there is nothing to answer from."""
+        if not await self.knowledge.documents():
+            raise KnowledgeError(
+                "The knowledge base is empty.",
+                "Bring your documents in with: frontdesk knowledge sync DIR   (or see it work first: frontdesk demo)",
+            )
+
+    @property
     def model(self) -> ModelBackend:
         """What answers where no channel has a model of its own."""
         found = self.models.choose("answer", ANYWHERE)
@@ -241,7 +296,7 @@ class Desk:
         """An agent that answers with this model and nothing behind it. Raises `SettingsError`."""
         only = self.models.chain([choice])
         assert only is not None, "there is one model in it"
-        return _agent(self.settings, Models.only(only), self.knowledge)
+        return _agent(self.settings, Models.only(only), self.knowledge, self.channels)
 
     def model_for(self, role: Role) -> ModelBackend | None:
         """The models for a role; those of `model` for one that is not set, as far as they write text of their own."""
@@ -258,11 +313,12 @@ class Desk:
         )
 
 
-def _agent(settings: Settings, models: Models, knowledge: KnowledgeBase) -> SupportAgent:
-    persona = Persona(settings["company"], settings["handoff_message"])
+def _agent(settings: Settings, models: Models, knowledge: KnowledgeBase, channels: Channels) -> SupportAgent:
     # Two seconds are left for looking up, so that a customer hears something in the time that is set.
     seconds = max(1.0, settings["total_seconds"] - 2.0)
-    return SupportAgent(models, knowledge, persona, max_tokens=settings["max_answer_tokens"], total_seconds=seconds)
+    return SupportAgent(
+        models, knowledge, channels.persona, max_tokens=settings["max_answer_tokens"], total_seconds=seconds
+    )
 
 
 def sample_folder() -> Path:

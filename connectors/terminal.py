@@ -16,7 +16,8 @@ from rich.padding import Padding
 from rich.spinner import Spinner
 from rich.text import Text
 
-from agent.messages import Address, Answer, Delivery, Handoff, Message, Status
+from agent import wording
+from agent.messages import Address, Answer, Delivery, Handoff, Message, Status, Withdrawn
 from connectors.connector import Receive
 from connectors.markup import plain, source_lines
 
@@ -60,7 +61,7 @@ class Terminal:
         if isinstance(event, Answer | Handoff):
             self._finish(event)
             self._tell_notes(event)
-        elif self._console.is_terminal:
+        elif self._console.is_terminal and not isinstance(event, Withdrawn):
             if self._live is None:
                 self._live = Live(console=self._console, transient=True, refresh_per_second=12)
                 self._live.start()
@@ -73,7 +74,7 @@ class Terminal:
             self._live.stop()
             self._live = None
         lines = source_lines(event.citations) if isinstance(event, Answer) else []
-        note = f"(hand-off to a person, because {REASONS[event.reason]})" if isinstance(event, Handoff) else ""
+        note = f"(hand-off to a person, because {wording.REASONS[event.reason]})" if isinstance(event, Handoff) else ""
         if not self._console.is_terminal:
             text = "\n".join(part for part in (plain(event.text), "", *lines, note) if part or lines)
             self._console.print(Text(text.rstrip()), soft_wrap=True)
@@ -93,14 +94,6 @@ class Terminal:
             if self._notes is not None and note not in self._noted:
                 self._noted.add(note)
                 self._notes.print(Text(f"Note: {note}", style="dim"), soft_wrap=True)
-
-
-REASONS = {
-    "asked": "the customer asked for one",
-    "unsure": "the documents do not answer this",
-    "policy": "the agent should not answer this",
-    "failed": "something went wrong",
-}
 
 
 def _drawn(markdown: str) -> RenderableType:

@@ -21,9 +21,8 @@ state = Table("state", metadata, Column("key", String(64), primary_key=True), Co
 """Facts about the whole: the schema's version, the edition, which index belongs to it."""
 
 
-def open_database(data: Path) -> Engine:
-    """Open (and on first use create) the database in `data`. Raises `StoreError` when that is not possible."""
-    file = data / "frontdesk.sqlite3"
+def database_file(data: Path) -> Path:
+    """The database's file; the directory is made. Raises `StoreError` when it cannot be."""
     try:
         data.mkdir(parents=True, exist_ok=True)
         if not data.is_dir():
@@ -33,6 +32,12 @@ def open_database(data: Path) -> Engine:
             f"The data directory {data} cannot be used: {error.strerror or error}.",
             "Choose another with --data DIR or FRONTDESK_DATA.",
         ) from error
+    return data / "frontdesk.sqlite3"
+
+
+def open_database(data: Path) -> Engine:
+    """Open (and on first use create) the database in `data`. Raises `StoreError` when that is not possible."""
+    file = database_file(data)
     engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _set_up_connection)
     try:

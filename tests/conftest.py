@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.databases import postgres, postgres_url
+
+__all__ = ["postgres", "postgres_url"]
+
 # Kept in the environment, because the workers of a parallel run inherit the other home.
 REAL_HOME = Path(os.environ.setdefault("TESTS_REAL_HOME", str(Path.home())))
 LOOPBACK = ("127.", "localhost", "::1", "0.0.0.0")
@@ -18,8 +22,9 @@ LOOPBACK = ("127.", "localhost", "::1", "0.0.0.0")
 # Before anything is imported or any fixture is made: no setting, key or proxy of the machine reaches a test, nor a person's
 # home directory. Subprocesses inherit it.
 for name in list(os.environ):
-    foreign = name.endswith("_API_KEY") or name.startswith(("FRONTDESK_", "OPENAI_", "LANGSMITH_", "LANGCHAIN_", "HF_"))
-    if foreign or name.lower().endswith("_proxy"):
+    ours = name == "DATABASE_URL" or name.startswith(("FRONTDESK_", "SLACK_", "DBOS_"))
+    foreign = name.endswith("_API_KEY") or name.startswith(("OPENAI_", "LANGSMITH_", "LANGCHAIN_", "HF_"))
+    if ours or foreign or name.lower().endswith("_proxy"):
         del os.environ[name]
 HOME = tempfile.TemporaryDirectory(prefix="frontdesk-home-")
 os.environ["HOME"] = HOME.name

@@ -41,6 +41,8 @@ _UNSEEN = dict.fromkeys(
     ]
 )
 """Characters that control a terminal, turn the direction of text, or hide in it: nobody is meant to see them do so."""
+IMAGE_TOKENS = 1_000
+"""What a picture counts, about: servers have it scaled down to some hundred tokens, or to a thousand and a half."""
 _WATCHED_AT_ONCE = 200
 """Characters that are looked through for a loop at once: one by one takes ten times as long."""
 _REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
@@ -196,7 +198,7 @@ class AnswerSoFar:
     def _usage(self) -> Usage:
         usage = self._reported()
         if usage is None:
-            asked = estimated_prompt_tokens(message.content for message in self._prompt.messages)
+            asked = tokens_asked(self._prompt)
             thought = estimated_tokens("".join(self._reasoning))
             usage = Usage(asked, thought + estimated_tokens("".join(self._received)), None, estimated=True)
             usage = replace(usage, reasoning_tokens=thought)
@@ -222,6 +224,12 @@ class AnswerSoFar:
         return Usage(
             prompt, completion, None, False, min(cached, prompt), min(written, prompt), min(thought, completion)
         )
+
+
+def tokens_asked(prompt: Prompt) -> int:
+    """How many tokens a prompt is, about, its pictures too."""
+    images = sum(len(message.images) for message in prompt.messages)
+    return estimated_prompt_tokens(message.content for message in prompt.messages) + images * IMAGE_TOKENS
 
 
 def has_finish(chunk: ChatCompletionChunk) -> bool:

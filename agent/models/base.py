@@ -16,7 +16,7 @@ from agent.errors import ModelError
 from agent.messages import Usage
 from knowledge.search import SearchResult
 
-Role = Literal["triage", "rewrite", "answer", "judge", "summarise"]
+Role = Literal["triage", "rewrite", "answer", "judge", "summarise", "vision"]
 """What a model is asked for. Each role may have models of its own."""
 ROLES: tuple[Role, ...] = get_args(Role)
 Finish = Literal["stop", "length", "tools"]
@@ -43,11 +43,19 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """A picture, as the bytes of its file."""
+
+    content: bytes = field(repr=False)
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class PromptMessage:
     """One message of a chat prompt, plain text.
 
     The assistant's may hold `tool_calls` and the `reasoning` that led to them (some providers want it back); a tool's
-    result names its call in `tool_call`.
+    result names its call in `tool_call`. The user's may hold `images`; a backend that cannot see them reads the text alone.
     """
 
     role: Literal["system", "user", "assistant", "tool"]
@@ -55,6 +63,7 @@ class PromptMessage:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call: str = ""
     reasoning: str = ""
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,8 @@ class Prompt:
     `max_tokens` bounds the answer, in the model's own tokens; `seconds` the time it may take.
 
     `schema`: the answer is one JSON object that fits this JSON schema. `tools`: functions the model may ask for.
-    `shorter` are the messages to send instead to a model whose context is too small for `messages`.
+    `trimmed` and then `shorter`, as far as they are there, are the messages to send instead to a model whose context is too
+    small for `messages`.
     """
 
     role: Role
@@ -90,6 +100,7 @@ class Prompt:
     schema: Mapping[str, Any] | None = None
     tools: tuple[Tool, ...] = ()
     tool_choice: Literal["auto", "required"] = "auto"
+    trimmed: tuple[PromptMessage, ...] = ()
     shorter: tuple[PromptMessage, ...] = ()
     payer: Payer = field(default_factory=Payer)
 

@@ -8,22 +8,22 @@ minutes long, a stream that ends without `finish_reason` raises nothing, and a 2
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from agent.errors import ModelBroken, ModelDenied, ModelError, ModelUnreachable
+from agent.errors import ModelBroken, ModelDenied, ModelError, ModelFiltered, ModelRefused, ModelUnreachable
 from agent.guard import mask
 from agent.messages import Usage
-from agent.models.answer import AnswerSoFar, has_content, has_finish
-from agent.models.base import Chunk, Prompt
+from agent.models.answer import AnswerSoFar, has_content, has_finish, tokens_asked
+from agent.models.base import Chunk, Prompt, PromptMessage
 from agent.models.capabilities import SLACK, Abilities, Capabilities
 from agent.models.pool import Pool
 from agent.models.presets import Endpoint
-from agent.models.pricing import estimated_prompt_tokens
 from agent.models.refusals import is_about_parameters, is_explained, reason_of, refusal, translated, without_key
 from agent.models.structured import parsed
 
@@ -70,8 +70,7 @@ class OpenAICompatible:
 
     def estimate(self, prompt: Prompt, completion_tokens: int, /) -> Usage:
         """Tokens counted from the text, at the price of the table."""
-        asked = estimated_prompt_tokens(message.content for message in prompt.messages)
-        usage = Usage(asked, completion_tokens, None, estimated=True)
+        usage = Usage(tokens_asked(prompt), completion_tokens, None, estimated=True)
         return replace(usage, cost_usd=self._endpoint.price.cost(usage))
 
     async def close(self) -> None:
@@ -197,12 +196,15 @@ class OpenAICompatible:
                 return
             if began and isinstance(error, openai.APIConnectionError) and not isinstance(error, openai.APITimeoutError):
                 raise self._cut() from error
-            raise translated(error, self._endpoint, self.name) from error
+            raise self._translated(error) from error
         except httpx2.HTTPError as error:  # while a body is read that is no stream
             raise self._cut() from error
         # ValueError: bad JSON, bad UTF-8, and a number with thousands of digits.
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError, OverflowError) as error:
             raise self._no_stream(error) from error
+
+    def _translated(self, error: openai.OpenAIError) -> ModelError:
+        return translated(error, self._endpoint, self.name)
 
     async def _client(self) -> AsyncOpenAI:
         try:
@@ -273,9 +275,18 @@ class OpenAICompatible:
         import openai
 
         request = self._capabilities.request(self._model, prompt, abilities)
+        seen = any(message.images for message in prompt.messages)
+        if seen:
+            request["messages"] = _with_images(request["messages"], prompt.messages)
         try:
             stream: openai.AsyncStream[ChatCompletionChunk] = await client.chat.completions.create(**request)
         except openai.APIStatusError as error:
+            if seen and _is_about_images(error) and not isinstance(self._translated(error), ModelFiltered):
+                # Whatever else is left out of the request, it would not help.
+                raise ModelRefused(
+                    f"{self.name} cannot see pictures: {mask(without_key(refusal(error), self._endpoint))[:200]}",
+                    "Set model_vision to a model that can, or to nothing.",
+                ) from error
             if not is_about_parameters(error, structured="response_format" in request):
                 raise
             return error
@@ -308,6 +319,32 @@ AFTER_FINISH_SECONDS = 2.0
 """How long a finished stream may take to tell its usage and to end."""
 _MOST_COMPLAINTS = 8
 """About one request, that are answered by leaving something out."""
+
+
+_NO_IMAGES = re.compile(
+    r"image|picture|vision|multi-?modal|modalit|content.{0,40}(?:must be|should be|expected|valid).{0,20}(?:a )?string"
+    r"|mmproj",
+    re.IGNORECASE | re.DOTALL,
+)
+"""In what servers say of a picture that their model, or they, cannot read."""
+
+
+def _is_about_images(error: openai.APIStatusError) -> bool:
+    return error.status_code in (400, 404, 415, 422, 500, 501) and _NO_IMAGES.search(refusal(error)) is not None
+
+
+def _with_images(written: Sequence[dict[str, Any]], messages: Sequence[PromptMessage]) -> list[dict[str, Any]]:
+    """The messages on the wire, those with pictures as lists of parts: the text, then data URLs."""
+    others = [message for message in messages if message.role != "system"]
+    made = [*written]
+    for number, message in enumerate(others, len(made) - len(others)):
+        if message.images:
+            parts: list[dict[str, Any]] = [{"type": "text", "text": message.content}] if message.content else []
+            for image in message.images:
+                url = f"data:{image.media_type};base64,{base64.b64encode(image.content).decode()}"
+                parts.append({"type": "image_url", "image_url": {"url": url}})
+            made[number] = {**made[number], "content": parts}
+    return made
 
 
 def _is_same(complaint: str, other: str) -> bool:

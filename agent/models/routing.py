@@ -127,7 +127,8 @@ class _Tries:
         self._end = time.monotonic() + prompt.seconds if prompt.seconds is not None else None
         self._backend: ModelBackend | None = None
         self._repeated = False
-        self._shortened = False
+        self._shortened = 0
+        self._ladder = tuple(messages for messages in (prompt.trimmed, prompt.shorter) if messages)
         self.error: ModelError | None = None
 
     def seconds_left(self) -> float:
@@ -140,17 +141,19 @@ class _Tries:
     def next_prompt(self, backend: ModelBackend) -> Prompt:
         """What to send to this model now."""
         if backend is not self._backend:
-            self._backend, self._repeated, self._shortened = backend, False, False
+            self._backend, self._repeated, self._shortened = backend, False, 0
         prompt = self._prompt
         if self._end is not None:
             prompt = replace(prompt, seconds=max(0.1, self.seconds_left()))
-        return replace(prompt, messages=prompt.shorter, shorter=()) if self._shortened else prompt
+        if not self._shortened:
+            return prompt
+        return replace(prompt, messages=self._ladder[self._shortened - 1], trimmed=(), shorter=())
 
     def again(self, error: ModelError) -> float | None:
         """Seconds to wait before the same model is asked again; `None` to go to the next."""
         self.error = error
-        if isinstance(error, ModelTooLong) and self._prompt.shorter and not self._shortened:
-            self._shortened = True
+        if isinstance(error, ModelTooLong) and self._shortened < len(self._ladder):
+            self._shortened += 1
             return 0.0
         if self._repeated or not error.retry:
             return None

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from agent.messages import Address, Answer, Conversation, Handoff, Message
-from agent.turns import Turns
+from agent.session import Session
 from connectors.commands.options import Options
 from connectors.composition import Desk, data_directory, read_settings, sample_folder
 from connectors.terminal import PROMPT, Terminal
@@ -32,20 +32,20 @@ async def ask(options: Options, question: str, *, as_json: bool) -> None:
             _tell_notes(result)
             print(json.dumps(_as_json(result, time.monotonic() - started), ensure_ascii=False))  # noqa: T201
             return
-        terminal, turns = _terminal(desk)
-        await turns.receive(terminal.message(question))
+        terminal, session = _terminal(desk)
+        await session.receive(terminal.message(question))
 
 
 async def chat(options: Options) -> None:
     """Chat until the end of input."""
     async with Desk.open(read_settings(options.config, options.data)) as desk:
         await _require_documents(desk)
-        terminal, turns = _terminal(desk)
+        terminal, session = _terminal(desk)
         console = Console(soft_wrap=not sys.stdout.isatty())
         if console.is_terminal:
             console.print(Text(desk.how_answers_are_made, style="dim"))
             console.print(Text("Type your question; exit or Ctrl-D ends the chat.\n", style="dim"))
-        await terminal.listen(turns.receive)
+        await terminal.listen(session.receive)
 
 
 async def demo(options: Options) -> None:
@@ -62,25 +62,25 @@ async def demo(options: Options) -> None:
         console.print(Text(desk.how_answers_are_made, style="dim"))
         console.print()
         # How search works was said above; what is left to say is of models.
-        terminal, turns = _terminal(desk, notes=desk.model.generative)
+        terminal, session = _terminal(desk, notes=desk.model.generative)
         for line in (sample_folder() / "demo.jsonl").read_text("utf-8").splitlines():
             step = json.loads(line)
             if step.get("needs_model") and not desk.model.generative:
                 continue
             console.print(Text.assemble((PROMPT, "bold cyan"), step["text"], (f"   ({step['note']})", "dim")))
-            await turns.receive(terminal.message(step["text"]))
+            await session.receive(terminal.message(step["text"]))
         if sys.stdin.isatty() and console.is_terminal:
             console.print(Text("Now you: ask anything; exit or Ctrl-D ends the chat.\n", style="dim"))
-            await terminal.listen(turns.receive)
+            await terminal.listen(session.receive)
         else:
             console.print(Text("With your own documents: frontdesk knowledge sync DIR, then: frontdesk chat"))
 
 
-def _terminal(desk: Desk, *, notes: bool = True) -> tuple[Terminal, Turns]:
+def _terminal(desk: Desk, *, notes: bool = True) -> tuple[Terminal, Session]:
     console = Console(soft_wrap=not sys.stdout.isatty())
     beside = Console(stderr=True, soft_wrap=not sys.stderr.isatty()) if notes else None
     terminal = Terminal(console, lambda: _read_line(console), beside)
-    return terminal, Turns(desk.agent, terminal.deliver, handoff_message=desk.settings["handoff_message"])
+    return terminal, Session(desk.agent, terminal.deliver, handoff_message=desk.settings["handoff_message"])
 
 
 def _read_line(console: Console) -> str | None:

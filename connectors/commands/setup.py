@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -18,12 +18,17 @@ from agent.models.base import Prompt, PromptMessage, complete
 from agent.models.pool import Pool
 from agent.models.quotes import NAME as QUOTES
 from agent.settings import DOTENV, FILE, Settings, as_dotenv, as_toml
+from connectors import logs
+from connectors.commands import slack
+from connectors.commands.findings import Finding
 from connectors.commands.options import Options
 from connectors.composition import (
     build_embedder,
     build_knowledge,
+    build_ledger,
     build_models,
     data_directory,
+    database_of,
     model_choices,
     read_settings,
 )
@@ -72,16 +77,6 @@ def init(directory: Path) -> None:
     console.print(Text("  frontdesk knowledge sync documents\n  frontdesk chat"))
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of `doctor`: what was checked, whether it works, and what to type when it does not, or not fully."""
-
-    check: str
-    ok: bool
-    message: str
-    hint: str = ""
-
-
 async def doctor(options: Options, *, as_json: bool) -> int:
     """Check everything that is set up. Returns the exit status: 1 when something has to be mended."""
     console = Console(soft_wrap=not sys.stdout.isatty())
@@ -116,9 +111,12 @@ async def _findings(options: Options) -> AsyncGenerator[Finding]:
     yield Finding("settings", True, f"read from {', '.join(given)}" if given else "all defaults")
     data = data_directory(settings)
     yield _data_finding(data)
+    yield await _database_finding(settings)
     yield await _embedder_finding(settings)
     yield await _knowledge_finding(settings)
     async for finding in _model_findings(settings):
+        yield finding
+    async for finding in slack.findings(settings):
         yield finding
 
 
@@ -129,6 +127,26 @@ def _data_finding(data: Path) -> Finding:
     return Finding(
         "data directory", False, f"{data} cannot be written", "Choose another with --data DIR or FRONTDESK_DATA."
     )
+
+
+async def _database_finding(settings: Settings) -> Finding:
+    """Whether the conversations can be read, and whether something waits there for a person."""
+    from agent.ledger.database import VERSIONS
+
+    place = database_of(settings)
+    named = "SQLite in the data directory" if isinstance(place, Path) else logs.redacted(place)
+    ledger = build_ledger(settings)
+    try:
+        counts = await ledger.counts()
+    except FrontdeskError as error:
+        return Finding("database", False, error.message, error.hint)
+    finally:
+        await ledger.close()
+    message = (
+        f"{named}, version {VERSIONS[-1]}; {counts.queued} questions wait, {counts.failed} failed, "
+        f"{counts.open_tickets} tickets are open"
+    )
+    return Finding("database", True, message, "Look at them: frontdesk turns --state failed" if counts.failed else "")
 
 
 async def _embedder_finding(settings: Settings) -> Finding:

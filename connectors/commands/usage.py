@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.errors import SettingsError
-from agent.ledger import KEYS, Key, Ledger, UsageRow
+from agent.ledger import KEYS, Key, UsageRow
 from connectors.commands.options import Options
-from connectors.composition import data_directory, read_settings
+from connectors.composition import build_ledger, read_settings
 
 UNKNOWN = "not known"
 _FIGURES = ("calls", "failed", "tokens in", "cached", "tokens out", "cost", "seconds p50/p95", "first token")
@@ -30,7 +30,7 @@ async def usage(options: Options, *, days: int, by: tuple[str, ...], as_json: bo
     keys = _keys(by)
     now = datetime.now(UTC)
     since = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days - 1)
-    ledger = Ledger(data_directory(read_settings(options.config, options.data)))
+    ledger = build_ledger(read_settings(options.config, options.data))
     try:
         rows = await ledger.usage(since, now, keys)
         # Percentiles of groups do not add up: the line of the total is a group of its own.

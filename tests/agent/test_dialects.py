@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from agent.errors import ModelBroken, ModelDenied, ModelOverloaded
+from agent.errors import ModelBroken, ModelDenied, ModelOverloaded, ModelRefused
 from agent.messages import Usage
-from agent.models.base import Chunk, Completion, Prompt, PromptMessage, Tool, ToolCall, complete
+from agent.models.base import Chunk, Completion, Image, Prompt, PromptMessage, Tool, ToolCall, complete
 from agent.models.openai_compatible import Deadlines, OpenAICompatible
 from agent.models.presets import Catalogue, Endpoint, built_in
 from tests.servers.dialects import (
@@ -118,6 +118,10 @@ async def opened(where: Endpoint) -> AsyncIterator[OpenAICompatible]:
         yield backend
     finally:
         await backend.close()
+
+
+PICTURE = Image(b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "image/png")
+LOOK = Prompt("vision", (PromptMessage("system", "Look."), PromptMessage("user", "What is it?", images=(PICTURE,))))
 
 
 async def ask(backend: OpenAICompatible, prompt: Prompt) -> list[Chunk]:
@@ -589,3 +593,39 @@ async def test_a_server_that_does_not_tell_its_models_is_told_to_the_operator(li
             with pytest.raises(ModelDenied, match="does not tell which models") as caught:
                 await ask(backend, PLAIN)
             assert caught.value.hint == "Name the model: FRONTDESK_MODEL=vllm:MODEL"
+
+
+# Pictures -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_picture_goes_as_a_part_of_the_users_message(server: DialectServer, backend: OpenAICompatible) -> None:
+    assert TEXT in text_of(await ask(backend, LOOK))
+    assert server.calls[-1].images == [("image/png", PICTURE.content)]
+    assert server.calls[-1].said == "Look.\nWhat is it?"
+    assert server.refused == [] or server.calls[-1].images, "what is refused is not the picture"
+
+
+BLIND = [
+    "This model does not support image input.",
+    "image_url is only supported by certain models",
+    "Invalid type for 'messages[1].content': expected a string, but got an array instead.",
+    "m is not a multimodal model",
+    "image input is not supported - hint: you may need to provide the mmproj",
+]
+
+
+@pytest.mark.parametrize("said", BLIND)
+async def test_a_model_that_cannot_see_is_asked_once(said: str) -> None:
+    with served("vllm", blind=said) as (server, where):
+        async with opened(where) as backend:
+            with pytest.raises(ModelRefused, match="cannot see pictures"):
+                await ask(backend, LOOK)
+        assert [call.path for call in server.calls].count("/v1/chat/completions") == 1
+    with served("openai", blind=said) as (server, where):
+        async with opened(where) as backend:
+            assert TEXT in text_of(await ask(backend, PLAIN)), "text is answered all the same"
+
+
+async def test_a_picture_counts() -> None:
+    async with opened(Catalogue(built_in(), {"OPENAI_API_KEY": KEY}).endpoint("openai")) as backend:
+        assert backend.estimate(LOOK, 0).prompt_tokens > 1_000

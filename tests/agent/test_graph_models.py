@@ -21,8 +21,8 @@ from agent.models.presets import Catalogue, built_in
 from agent.models.pricing import Price, Rate
 from agent.models.quotes import Quotes
 from agent.models.routing import FallbackChain, Models
+from agent.session import Session
 from agent.testing import MemoryConnector, ScriptedModel
-from agent.turns import Turns
 from knowledge.base import KnowledgeBase
 from tests.servers.model_server import ModelServer, says, serving
 
@@ -204,7 +204,7 @@ async def test_fault_013_a_refusal_is_a_plain_note_and_a_hand_off(knowledge: Kno
 async def test_a_filtered_message_leaves_the_history(knowledge: KnowledgeBase) -> None:
     model = ScriptedModel(ModelFiltered("stopped"), "Are cats welcome?", TOLD)
     connector = MemoryConnector([said(f"{QUESTION} And poison?", 1), said("And are cats welcome?", 2)])
-    turns = Turns(SupportAgent(model, knowledge), connector.deliver, handoff_message="")
+    turns = Session(SupportAgent(model, knowledge), connector.deliver, handoff_message="")
     await connector.listen(turns.receive)
     await turns.settle()
     later = " ".join(message.content for prompt in model.prompts[1:] for message in prompt.messages)
@@ -263,7 +263,7 @@ async def test_a_long_conversation_is_summed_up(knowledge: KnowledgeBase) -> Non
     answer = ScriptedModel(TOLD)
     models = roles(answer=answer, summarise=notes)
     connector = MemoryConnector([said(f"Question {number}: {QUESTION}", number) for number in range(7)])
-    turns = Turns(SupportAgent(models, knowledge), connector.deliver, handoff_message="")
+    turns = Session(SupportAgent(models, knowledge), connector.deliver, handoff_message="")
     for message in connector.inbound:
         await turns.receive(message)
         await turns.settle()
@@ -281,7 +281,7 @@ async def test_a_long_conversation_is_summed_up(knowledge: KnowledgeBase) -> Non
 async def test_a_summary_that_fails_costs_nothing_else(knowledge: KnowledgeBase) -> None:
     models = roles(answer=ScriptedModel(TOLD), summarise=ScriptedModel(ModelUnreachable("gone")))
     connector = MemoryConnector([said(QUESTION, number) for number in range(6)])
-    turns = Turns(SupportAgent(models, knowledge), connector.deliver, handoff_message="")
+    turns = Session(SupportAgent(models, knowledge), connector.deliver, handoff_message="")
     await connector.listen(turns.receive)
     await turns.settle()
     conversation = turns.conversation(str(ADDRESS))

@@ -24,7 +24,6 @@ from sqlalchemy import create_engine
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from agent import ledger as ledgers
 from agent.errors import BudgetError
 from agent.ledger import KEYS, Key, Ledger, UsageRow, model_calls, percentile
 from agent.messages import Usage
@@ -350,7 +349,7 @@ async def test_nobody_waits_as_long_as_the_database(tmp_path: Path, caplog: pyte
 
 
 async def test_after_a_pause_it_writes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledgers, "PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("agent.ledger.calls.PAUSE_SECONDS", 0.05)
     blocked = tmp_path / "data"
     blocked.write_text("a file where the data directory should be")
     ledger = Ledger(blocked)
@@ -365,7 +364,7 @@ async def test_after_a_pause_it_writes_again(tmp_path: Path, monkeypatch: pytest
 async def test_it_complains_once_and_keeps_the_latest(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledgers, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("agent.ledger.calls.PAUSE_SECONDS", 0.0)
     blocked = tmp_path / "data"
     blocked.write_text("a file where the data directory should be")
     ledger = Ledger(blocked)

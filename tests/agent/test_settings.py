@@ -12,10 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import SettingsError
+from agent.messages import Address
 from agent.models.presets import key_names
 from agent.settings import DOTENV, FILE, TABLE, Secret, Setting, as_dotenv, as_markdown, as_toml, load
 
 KEY = "sk-abcdefghijklmnopqrstuvwxyz123456"
+EXAMPLES = {
+    "SLACK_BOT_TOKEN": "xoxb-1-2-x",
+    "SLACK_APP_TOKEN": "xapp-1-x",
+    "FRONTDESK_ENCRYPTION_KEY": "k" * 43 + "=",
+    "DATABASE_URL": "postgresql://frontdesk:secret@db.example:5432/frontdesk",
+}
+"""Secrets that have a form of their own."""
 
 
 def written(directory: Path, toml: str | bytes = "", dotenv: str | bytes = "") -> Path:
@@ -197,12 +205,28 @@ def test_a_text_keeps_its_last_space_where_it_matters(tmp_path: Path) -> None:
             "is a secret and does not belong into frontdesk.toml. Put FRONTDESK_MODEL_API_KEY=... into .env.",
         ),
         ("'model_api_key' = 5", 1, "is a secret"),
+        ("slack_bot_token = 'xoxb-1'", 1, "Put SLACK_BOT_TOKEN=... into .env."),
+        ("SLACK_BOT_TOKEN = 'xoxb-1'", 1, "It stands in .env or the environment: SLACK_BOT_TOKEN=..."),
+        ("\nstaff = 'C9'", 2, "staff is a table. Write [staff]"),
+        (
+            "\n[staff]\nchanel = 'C9'",
+            2,
+            "[staff]: there is no setting 'chanel'. What can be is: channel, members, admins.",
+        ),
+        (
+            "[staff]\nchannel = 9",
+            1,
+            '[staff]: channel cannot be 9: it is text, in quotes. For example: channel = "slack:',
+        ),
+        ("[staff]\nmembers = [1]", 1, "members cannot be a list: it is people's ids"),
+        ("[channels.'slack:T1/C1']\nmode = 'loud'", 1, 'mode cannot be "loud": it is one of mention'),
+        ("[channels.'slack:T1/C1']\nstaff_channel = 'C9'", 1, "staff_channel cannot be set for a channel."),
         ("dashscope_api_key = ''", 1, "stands in .env or the environment: DASHSCOPE_API_KEY=..."),
     ],
 )
 def test_toml_is_refused_by_file_line_and_name(tmp_path: Path, toml: str, line: int, says: str) -> None:
     error = refused(written(tmp_path, toml))
-    assert error.message.startswith(f"{tmp_path / FILE}, line {line}: ")
+    assert error.message.startswith((f"{tmp_path / FILE}, line {line}: ", f"{tmp_path / FILE}, line {line}, "))
     assert says in str(error).replace("\n", " ")
 
 
@@ -245,6 +269,22 @@ def test_dotenv_is_refused_by_file_line_and_name(tmp_path: Path, dotenv: str, li
         ("FRONTDESK_IDLE_SECONDS", "1,5", "it is a number"),
         ("FRONTDESK_COMPANY", "Lark\udcff", "it is not UTF-8 text"),
         ("DASHSCOPE_API_KEY", "sk-\N{EN DASH}abc", "was it copied whole?"),
+        ("FRONTDESK_SLACK_BOT_TOKEN", "xoxb-1", "Did you mean SLACK_BOT_TOKEN?"),
+        (
+            "SLACK_BOT_TOKEN",
+            "xapp-1",
+            "SLACK_BOT_TOKEN cannot be this value: it is a bot token, which begins with xoxb-",
+        ),
+        ("SLACK_APP_TOKEN", "xoxb-1", "it is an app-level token, which begins with xapp-"),
+        ("SLACK_API_URL", "slack.com/api", "it is an address that begins with https:// or http://"),
+        ("DATABASE_URL", "mysql://db/x", "it is the address of a Postgres database: postgresql://USER:PASSWORD@HOST"),
+        ("FRONTDESK_ENCRYPTION_KEY", "short", "it is a Fernet key"),
+        ("FRONTDESK_ANSWERING", "always", "it is one of mention, every-question, only-when-sure, off"),
+        ("FRONTDESK_HEALTH_ADDRESS", "8080", "it is HOST:PORT, or off. For example: FRONTDESK_HEALTH_ADDRESS=127"),
+        ("FRONTDESK_HEALTH_ADDRESS", "localhost:65536", "it is HOST:PORT, or off"),
+        ("FRONTDESK_STAFF_MEMBERS", "U1,slack:U2", "it is people's ids, such as U1 or slack:T1/U1, in a list or"),
+        ("FRONTDESK_SLACK_COMMANDS", "support", "it is slash commands, such as /support"),
+        ("FRONTDESK_AUDIENCE", " , ", "it is one or more audiences"),
         ("OPENAI_API_KEY", "sk-abc sk-def", "environment variable OPENAI_API_KEY: a key has neither spaces"),
         (
             "FRONTDESK_MODEL_API_KEY",
@@ -327,6 +367,51 @@ def test_secrets_are_kept_and_hidden(tmp_path: Path) -> None:
     assert repr(Secret("")) == "''"
 
 
+# --- several names, names of their own, the staff and channels
+
+
+def test_several_names_are_a_list_or_have_commas(tmp_path: Path) -> None:
+    toml = 'audience = ["public", " staff ", "public"]\nslack_commands = "/ask"\n'
+    toml += '[staff]\nmembers = ["U1", "slack:T1/U2"]\nadmins = []'
+    loaded = load(written(tmp_path, toml), {"FRONTDESK_STAFF_ADMINS": "U3, slack:T1/U4,"})
+    assert (loaded["audience"], loaded["slack_commands"]) == (("public", "staff"), ("/ask",))
+    assert loaded["staff_members"] == ("U1", "slack:T1/U2")
+    assert loaded["staff_admins"] == ("U3", "slack:T1/U4"), "the environment is stronger"
+    assert loaded.sources["staff_members"] == f"{tmp_path / FILE}, line 3, [staff], members"
+
+
+def test_some_settings_keep_the_names_that_people_know(tmp_path: Path) -> None:
+    written(tmp_path, 'slack_api_url = "http://127.0.0.1:1/api/"', "SLACK_BOT_TOKEN=xoxb-file\nSLACK_APP_TOKEN=")
+    loaded = load(tmp_path, {**EXAMPLES, "DATABASE_URL": " "})
+    assert (loaded["slack_bot_token"], loaded["slack_api_url"]) == ("xoxb-1-2-x", "http://127.0.0.1:1/api/")
+    assert (loaded["database_url"], loaded.sources["database_url"]) == ("", "default")
+    assert "xoxb" not in f"{loaded} {loaded.values}"
+
+
+def test_a_channel_has_settings_of_its_own(tmp_path: Path) -> None:
+    toml = """
+company = "Larkstay"
+[channels."slack:T1/C1"]
+mode = "every-question"
+audience = "public, staff"
+persona = "Brief."
+"""
+    loaded = load(written(tmp_path, toml), {})
+    here = Address("slack", "T1", "C1", "1.0")
+    there = loaded.in_channel(here)
+    assert (there["answering"], there["audience"], there["persona"]) == (
+        "every-question",
+        ("public", "staff"),
+        "Brief.",
+    )
+    assert there["company"] == "Larkstay"
+    changed = loaded.with_channels({"slack:T1/C1": {"answering": "off"}, "slack:T1/C2": {"company": "Other"}})
+    assert changed.in_channel(here)["answering"] == "off"
+    assert changed.in_channel(here)["persona"] == "Brief.", "what was not changed is as in the file"
+    assert changed.in_channel(Address("slack", "T1", "C2"))["company"] == "Other"
+    assert loaded.in_channel(here)["answering"] == "every-question"
+
+
 # --- what is generated
 
 
@@ -334,14 +419,17 @@ def test_every_setting_says_what_it_does() -> None:
     for setting in TABLE:
         assert setting.help.endswith("."), setting.name
         assert re.fullmatch(r"[a-z]+(_[a-z]+)*", setting.name)
-        assert setting.variable == f"FRONTDESK_{setting.name.upper()}"
+        own = setting.name.startswith("slack_") and (setting.secret or setting.name == "slack_api_url")
+        own = own or setting.name == "database_url"
+        assert setting.variable == ("" if own else "FRONTDESK_") + setting.name.upper()
 
 
 def test_the_commented_file_is_valid_when_uncommented(tmp_path: Path) -> None:
     lines = [line[1:] for line in as_toml().splitlines() if line.startswith("#") and not line.startswith("# ")]
     assert set(tomllib.loads("\n".join(lines))) == {setting.name for setting in TABLE if not setting.secret}
     loaded = load(written(tmp_path, "\n".join(lines)), {})
-    assert all(source != "default" for name, source in loaded.sources.items() if not name.endswith("_key"))
+    secrets = {setting.name for setting in TABLE if setting.secret}
+    assert all(source != "default" for name, source in loaded.sources.items() if name not in secrets)
     assert load(written(tmp_path, as_toml()), {}).values == load(tmp_path / "none", {}).values
     for setting in TABLE:
         assert as_toml().count(f"\n#{setting.name} = ") == (not setting.secret)
@@ -351,8 +439,10 @@ def test_the_commented_dotenv_is_valid_when_uncommented(tmp_path: Path) -> None:
     lines = [line[1:] for line in as_dotenv().splitlines() if line.startswith("#") and not line.startswith("# ")]
     names = {*key_names(), *(setting.variable for setting in TABLE if setting.secret)}
     assert {line.rstrip("=") for line in lines} == names
-    loaded = load(written(tmp_path, dotenv="".join(f"{line}x{number}\n" for number, line in enumerate(lines))), {})
+    values = dict.fromkeys(names, "x") | EXAMPLES
+    loaded = load(written(tmp_path, dotenv="".join(f"{line}{values[line.rstrip('=')]}\n" for line in lines)), {})
     assert set(loaded.keys) == set(key_names())
+    assert not [setting.name for setting in TABLE if setting.secret and not loaded[setting.name]]
     assert load(written(tmp_path, dotenv="\n".join(lines)), {}).keys == {}
 
 

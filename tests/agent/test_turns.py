@@ -1,116 +1,465 @@
-"""Turns: order, doubled messages, drafts, and what happens when everything fails."""
+"""Turns, from what a connector hears to what a customer sees, on SQLite and on Postgres."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from agent.graph import SupportAgent
-from agent.messages import Address, Answer, Draft, Feedback, Handoff, Message
+from agent.errors import DeliveryError, EngineError
+from agent.graph import Persona, SupportAgent
+from agent.ledger import Ledger
+from agent.messages import (
+    Address,
+    Answer,
+    Attachment,
+    Deleted,
+    Draft,
+    Edited,
+    Feedback,
+    Handoff,
+    Inbound,
+    Message,
+    Shared,
+    Stopped,
+    Withdrawn,
+)
 from agent.models.base import Prompt
+from agent.rooms import Room
 from agent.testing import MemoryConnector, ScriptedModel
+from agent.turn import Limits
 from agent.turns import Turns
 from knowledge.base import KnowledgeBase
+from tests.databases import Postgres
+
+BEGAN = datetime.now(UTC)
+STAFF = Address("memory", "T1", "STAFF")
 
 
-def message(number: int, text: str, room: str = "r") -> Message:
-    return Message(f"m{number}", Address("memory", "s", room), "Ada", "customer", text, datetime.now(UTC))
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path | str]:
+    if request.param == "sqlite":
+        yield tmp_path
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    with postgres.database() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("documents")
+    (folder / "cancel.md").write_text(
+        "# Cancelling\n\nYou can cancel a booking free of charge up to 48 hours before.\n"
+    )
+    (folder / "inside.md").write_text(
+        "---\naudience: internal\n---\n# Refund override\n\nAgents may override the refund limit with code R7.\n"
+    )
+    return folder
 
 
 @pytest.fixture
-async def knowledge(tmp_path: Path) -> AsyncIterator[KnowledgeBase]:
-    (tmp_path / "documents").mkdir()
-    (tmp_path / "documents" / "pets.md").write_text("# Pets\n\nDogs are welcome for a fee of 20 euros.\n")
-    base = KnowledgeBase(tmp_path / "data", None)
-    await base.sync(tmp_path / "documents")
+async def knowledge(documents: Path, tmp_path: Path) -> AsyncIterator[KnowledgeBase]:
+    base = KnowledgeBase(tmp_path / "knowledge", None)
+    await base.sync(documents)
     yield base
     await base.close()
 
 
-async def run(agent: SupportAgent, connector: MemoryConnector) -> Turns:
-    turns = Turns(agent, connector.deliver, handoff_message="A person will write to you.")
-    await connector.listen(turns.receive)
-    return turns
+class Place:
+    """Turns with everything real but the model and the place that people write in."""
+
+    def __init__(self, turns: Turns, ledger: Ledger, connector: MemoryConnector) -> None:
+        self.turns = turns
+        self.ledger = ledger
+        self.connector = connector
+
+    async def say(self, number: int, text: str, **also: object) -> Message:
+        message = question(number, text, **also)
+        await self.turns.receive(message)
+        return message
+
+    def final(self, turn: str) -> Answer | Handoff | None:
+        shown = self.connector.shown.get(turn)
+        return shown.event if shown is not None and isinstance(shown.event, Answer | Handoff) else None
+
+    async def until(self, condition: Callable[[], object], seconds: float = 15.0) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "it did not happen"
+            await asyncio.sleep(0.01)
+
+    async def answered(self, message: Message) -> Answer | Handoff:
+        await self.until(lambda: self.final(message.id) is not None)
+        await self.ended(message.id)
+        found = self.final(message.id)
+        assert found is not None
+        return found
+
+    async def ended(self, turn: str) -> str:
+        end = time.monotonic() + 15
+        while True:
+            states = {row.id: row.state for row in await self.ledger.turns()}
+            if states.get(turn) not in (None, "queued", "running", "decided"):
+                return str(states[turn])
+            assert time.monotonic() < end, states
+            await asyncio.sleep(0.02)
 
 
-async def test_the_draft_grows_and_the_answer_replaces_it(knowledge: KnowledgeBase) -> None:
-    connector = MemoryConnector([message(1, "Are dogs welcome?")])
-    await run(SupportAgent(ScriptedModel("Yes, for a fee. [1]"), knowledge), connector)
-    drafts = [delivery.event.text for delivery in connector.deliveries if isinstance(delivery.event, Draft)]
-    assert drafts == sorted(drafts, key=len)
-    assert drafts[-1] == "Yes, for a fee. [1]"
-    assert {delivery.turn for delivery in connector.deliveries} == {"m1"}
-    assert isinstance(connector.shown["m1"].event, Answer)
+def question(number: int, text: str, **also: object) -> Message:
+    thread = str(also.pop("thread", "1"))
+    address = Address("memory", "T1", "C1", thread)
+    stamp = f"{number:010}.000100"
+    message = Message(f"{address.channel}#{stamp}", address, "U1", "customer", text, BEGAN + timedelta(seconds=number))
+    return replace(message, **also)  # type: ignore[arg-type]
 
 
-async def test_the_transcript_holds_both_sides(knowledge: KnowledgeBase) -> None:
-    connector = MemoryConnector([message(1, "Are dogs welcome?"), message(2, "Thanks!")])
-    turns = await run(SupportAgent(ScriptedModel("Yes, for a fee. [1]"), knowledge), connector)
-    conversation = turns.conversation("memory:s/r")
-    assert conversation is not None
-    assert [one.role for one in conversation.messages] == ["customer", "agent"] * 2
-    assert conversation.messages[1].outcome == "answered"
+@asynccontextmanager
+async def place(
+    database: Path | str,
+    knowledge: KnowledgeBase,
+    model: ScriptedModel,
+    *,
+    room: Room | None = None,
+    connector: MemoryConnector | None = None,
+    limits: Limits | None = None,
+) -> AsyncIterator[Place]:
+    connector = connector or MemoryConnector()
+    ledger = Ledger(database)
+    agent = SupportAgent(model, knowledge, Persona(handoff_message="We answer on weekdays."))
+    set_up = room or Room(handoff_message="We answer on weekdays.", staff=STAFF)
+    turns = Turns(ledger, agent, {"memory": connector}, lambda _: set_up, database=database, limits=limits)
+    await turns.start()
+    try:
+        yield Place(turns, ledger, connector)
+    finally:
+        await turns.stop(2)
+        await ledger.close()
 
 
-async def test_a_doubled_message_is_answered_once(knowledge: KnowledgeBase) -> None:
-    model = ScriptedModel("Yes, for a fee. [1]")
-    connector = MemoryConnector([message(1, "Are dogs welcome?")] * 3)
-    await run(SupportAgent(model, knowledge), connector)
-    assert len(model.prompts) == 1
+ANSWER = "Up to 48 hours before, free of charge [1]."
+ASKED = "How do I cancel a booking?"
 
 
-async def test_one_conversation_in_order_and_different_ones_at_once(knowledge: KnowledgeBase) -> None:
-    running: list[str] = []
-    most = 0
+class Slow(ScriptedModel):
+    """A model whose answers wait for a sign."""
 
-    class Slow(ScriptedModel):
-        async def stream(self, prompt: Prompt, /):  # type: ignore[no-untyped-def]
-            nonlocal most
-            running.append(prompt.question)
-            most = max(most, len(running))
-            await asyncio.sleep(0.05)
-            running.remove(prompt.question)
-            async for chunk in super().stream(prompt):
-                yield chunk
+    def __init__(self, *script: str) -> None:
+        super().__init__(*script)
+        self.sign = asyncio.Event()
 
-    connector = MemoryConnector()
-    agent = SupportAgent(Slow("Yes. [1]"), knowledge)
-    turns = Turns(agent, connector.deliver, handoff_message="")
-    messages = [message(n, "Are dogs welcome?", room=f"r{n % 3}") for n in range(9)]
-    await asyncio.gather(*(turns.receive(one) for one in messages))
-    assert most == 3
-    for room in range(3):
-        conversation = turns.conversation(f"memory:s/r{room}")
-        assert conversation is not None
-        asked = [one.id for one in conversation.messages if one.role == "customer"]
-        assert asked == [f"m{n}" for n in range(9) if n % 3 == room]
+    async def stream(self, prompt: Prompt, /):  # type: ignore[no-untyped-def]
+        pieces = super().stream(prompt)
+        for _ in range(6):
+            yield await anext(pieces)
+        await self.sign.wait()
+        async for piece in pieces:
+            yield piece
 
 
-async def test_whatever_goes_wrong_the_customer_gets_an_honest_sentence(
-    knowledge: KnowledgeBase, caplog: pytest.LogCaptureFixture
+async def test_a_question_is_answered_once_however_often_it_comes(
+    database: Path | str, knowledge: KnowledgeBase
 ) -> None:
-    def burn(prompt: Prompt) -> str:
-        raise RuntimeError("secret detail")
+    async with place(database, knowledge, ScriptedModel(ANSWER)) as here:
+        asked = question(1, ASKED)
+        await asyncio.gather(*(here.turns.receive(asked) for _ in range(5)))
+        answer = await here.answered(asked)
+        await here.turns.receive(asked)
+        await asyncio.sleep(0.5)
+        assert answer.text.startswith("Up to 48 hours before")
+        finals = [one for one in here.connector.deliveries if isinstance(one.event, Answer)]
+        assert len(finals) == 1
+        kept = await here.ledger.conversation(str(asked.address))
+        assert kept is not None
+        assert [message.role for message in kept.messages] == ["customer", "agent"]
+        assert await here.ended(asked.id) == "answered"
 
-    connector = MemoryConnector([message(1, "Are dogs welcome?"), message(2, "Are cats welcome?")])
-    with caplog.at_level(logging.ERROR):
-        await run(SupportAgent(ScriptedModel(burn), knowledge), connector)
-    for turn in ("m1", "m2"):
-        event = connector.shown[turn].event
-        assert isinstance(event, Handoff)
-        assert event.reason == "failed"
-        assert event.text == "I can't answer this right now. A person will write to you."
-    assert "secret detail" in caplog.text
+
+async def test_what_comes_while_the_answer_is_prepared_is_answered_with_it(
+    database: Path | str, knowledge: KnowledgeBase
+) -> None:
+    model = Slow(ANSWER)
+    async with place(database, knowledge, model) as here:
+        first = await here.say(1, "Hi, I have a booking")
+        second = await here.say(2, ASKED)
+        await here.until(lambda: len(model.prompts) >= 1)
+        third = await here.say(3, "It is for tomorrow")
+        await here.until(lambda: "tomorrow" in str(model.prompts[-1]))
+        model.sign.set()
+        await here.until(lambda: any(isinstance(one.event, Answer) for one in here.connector.deliveries))
+        states = {await here.ended(message.id) for message in (first, second, third)}
+        assert states == {"answered", "merged"}
+        assert len([one for one in here.connector.shown.values() if isinstance(one.event, Answer)]) == 1
+        kept = await here.ledger.conversation(str(first.address))
+        assert kept is not None
+        assert [message.role for message in kept.messages] == ["customer"] * 3 + ["agent"]
 
 
-async def test_feedback_is_kept(knowledge: KnowledgeBase) -> None:
-    word = Feedback(
-        Address("memory", "s", "r"), "m1", "Ada", helpful=False, given_at=datetime.now(UTC), reason="too short"
-    )
-    turns = await run(SupportAgent(ScriptedModel("x"), knowledge), MemoryConnector([word]))
-    assert turns.feedback == [word]
+async def test_an_edit_before_the_answer_counts_and_one_after_it_changes_it(
+    database: Path | str, knowledge: KnowledgeBase
+) -> None:
+    model = Slow(ANSWER)
+    async with place(database, knowledge, model) as here:
+        asked = await here.say(1, "How do I cancel a booking, dear?")
+        await here.until(lambda: model.prompts)
+        await here.turns.receive(Edited(asked.id, asked.address, ASKED, BEGAN + timedelta(seconds=5)))
+        await here.until(lambda: ASKED in str(model.prompts[-1]))
+        model.sign.set()
+        await here.answered(asked)
+        before = len(model.prompts)
+        newer = Edited(asked.id, asked.address, "How do I cancel a booking for two?", BEGAN + timedelta(seconds=9))
+        await here.turns.receive(newer)
+        await here.turns.receive(newer)
+        await here.until(lambda: len(model.prompts) > before)
+        await asyncio.sleep(0.5)
+        # Under the same turn, so that the same post is edited; and once.
+        assert [one.turn for one in here.connector.deliveries if isinstance(one.event, Answer)] == [asked.id] * 2
+        assert here.connector.deliveries[-1].resumed
+        kept = await here.ledger.conversation(str(asked.address))
+        assert kept is not None
+        assert [message.text for message in kept.messages if message.role == "customer"] == [newer.text]
+        assert len(kept.messages) == 2
+
+
+async def test_a_deleted_question_takes_its_draft_or_its_answer_with_it(
+    database: Path | str, knowledge: KnowledgeBase
+) -> None:
+    model = Slow(ANSWER)
+    async with place(database, knowledge, model) as here:
+        asked = await here.say(1, ASKED)
+        await here.until(lambda: any(isinstance(one.event, Draft) for one in here.connector.deliveries))
+        await here.turns.receive(Deleted(asked.id, asked.address, datetime.now(UTC)))
+        await here.until(lambda: asked.id not in here.connector.shown)
+        assert await here.ended(asked.id) == "withdrawn"
+        model.sign.set()
+        other = await here.say(2, ASKED, thread="2")
+        await here.answered(other)
+        await here.turns.receive(Deleted(other.id, other.address, datetime.now(UTC)))
+        await here.until(lambda: other.id not in here.connector.shown)
+        kept = await here.ledger.conversation(str(other.address))
+        assert kept is not None
+        assert kept.messages == ()
+
+
+async def test_stop_ends_the_answer_and_the_next_question_is_answered(
+    database: Path | str, knowledge: KnowledgeBase
+) -> None:
+    model = Slow(ANSWER)
+    async with place(database, knowledge, model) as here:
+        asked = await here.say(1, ASKED)
+        await here.until(lambda: any(isinstance(one.event, Draft) for one in here.connector.deliveries))
+        await here.turns.receive(Stopped(asked.address, "U1", datetime.now(UTC)))
+        await here.until(lambda: here.connector.deliveries[-1].event == Withdrawn(stopped=True))
+        assert await here.ended(asked.id) == "stopped"
+        model.sign.set()
+        assert (await here.answered(await here.say(2, ASKED))).text
+
+
+async def test_a_hand_off_opens_a_ticket_and_tells_staff_once(database: Path | str, knowledge: KnowledgeBase) -> None:
+    async with place(database, knowledge, ScriptedModel(ANSWER)) as here:
+        asked = await here.say(1, "I want to talk to a person", wants_person=True)
+        result = await here.answered(asked)
+        assert isinstance(result, Handoff)
+        assert "We answer on weekdays." in result.text
+        again = await here.answered(await here.say(2, "A person please"))
+        assert isinstance(again, Handoff)
+        assert [ticket.number for ticket in here.connector.told] == [1]
+        (ticket,) = await here.ledger.tickets()
+        assert ticket.staff_post == "post-1"
+        assert ticket.customer == "memory:T1/U1"
+
+
+async def test_staff_in_the_thread_make_the_agent_quiet_until_it_is_asked(
+    database: Path | str, knowledge: KnowledgeBase
+) -> None:
+    async with place(database, knowledge, ScriptedModel(ANSWER)) as here:
+        await here.answered(await here.say(1, ASKED))
+        await here.say(2, "I will take this.", author="S1", role="staff", addressed=False)
+        quiet = await here.say(3, "Thank you! How do I cancel?", addressed=False)
+        await asyncio.sleep(0.5)
+        assert quiet.id not in here.connector.shown
+        asked = await here.say(4, ASKED, addressed=True)
+        await here.answered(asked)
+        assert await here.ended(asked.id) == "answered"
+
+
+async def test_follow_ups_need_no_mention_and_talk_between_people_is_left_alone(
+    database: Path | str, knowledge: KnowledgeBase
+) -> None:
+    async with place(database, knowledge, ScriptedModel(ANSWER)) as here:
+        unasked = await here.say(1, ASKED, addressed=False)
+        first = await here.say(2, ASKED, thread="t")
+        await here.answered(first)
+        follow_up = await here.say(3, "And for two bookings?", thread="t", addressed=False)
+        await here.answered(follow_up)
+        others = await here.say(4, "I had this too, how odd?", thread="t", addressed=False, author="U2")
+        to_a_person = await here.say(5, "@Ana can you look?", thread="t", addressed=False, to_others=True)
+        await asyncio.sleep(0.4)
+        assert not {unasked.id, others.id, to_a_person.id} & set(here.connector.shown)
+
+
+async def test_only_when_sure_speaks_up_with_an_answer_and_is_silent_otherwise(
+    database: Path | str, knowledge: KnowledgeBase
+) -> None:
+    room = Room(answering="only-when-sure", handoff_message="", staff=STAFF)
+    async with place(database, knowledge, ScriptedModel(ANSWER), room=room) as here:
+        known = question(1, ASKED, thread="0000000001.000100", addressed=False)
+        unknown = question(2, "What is the weather in Oslo?", thread="0000000002.000100", addressed=False)
+        chatter = question(3, "Good morning all", thread="0000000003.000100", addressed=False)
+        for message in (known, unknown, chatter):
+            await here.turns.receive(message)
+        assert isinstance(await here.answered(known), Answer)
+        assert await here.ended(unknown.id) == "quiet"
+        assert set(here.connector.shown) == {known.id}
+        assert not any(isinstance(one.event, Draft) for one in here.connector.deliveries)
+        assert await here.ledger.tickets() == []
+
+
+async def test_internal_documents_are_not_shown_where_outsiders_read(
+    database: Path | str, knowledge: KnowledgeBase
+) -> None:
+    room = Room(audiences=frozenset({"public", "internal"}), handoff_message="Later.")
+    asked = "How do agents override the refund limit?"
+    async with place(database, knowledge, ScriptedModel("With code R7 [1]."), room=room) as here:
+        inside = await here.answered(await here.say(1, asked))
+        assert isinstance(inside, Answer)
+        assert inside.citations[0].audience == "internal"
+        outside = await here.answered(await here.say(2, asked, thread="x", outsiders=True))
+        assert isinstance(outside, Handoff)
+        # Someone from outside came in since the question was asked.
+        here.connector.strangers = True
+        late = await here.answered(await here.say(3, asked, thread="y"))
+        assert isinstance(late, Handoff)
+        assert "R7" not in late.text
+
+
+async def test_a_private_answer_is_shared_once_when_asked(database: Path | str, knowledge: KnowledgeBase) -> None:
+    async with place(database, knowledge, ScriptedModel(ANSWER)) as here:
+        asked = await here.say(1, ASKED, thread="private-U1", private_reply="https://hooks.example/1")
+        await here.answered(asked)
+        assert not any(isinstance(one.event, Draft) for one in here.connector.deliveries)
+        shared = Shared(asked.id, Address("memory", "T1", "C1"), "U1", datetime.now(UTC))
+        await here.turns.receive(shared)
+        await here.turns.receive(shared)
+        await here.until(lambda: len(here.connector.shown) == 2)
+        await asyncio.sleep(0.3)
+        assert len([one for one in here.connector.deliveries if isinstance(one.event, Answer)]) == 2
+        last = here.connector.deliveries[-1]
+        assert last.address == Address("memory", "T1", "C1")
+        assert last.question is not None
+        assert last.question.private_reply == ""
+
+
+async def test_files_are_read_before_the_answer(database: Path | str, knowledge: KnowledgeBase) -> None:
+    connector = MemoryConnector()
+    connector.files["f1"] = b"ERROR 4711: cancel a booking failed"
+    model = ScriptedModel(ANSWER)
+    async with place(database, knowledge, model, connector=connector) as here:
+        log = Attachment("app.log", "text/plain", 40, source="f1")
+        gone = Attachment("b.txt", "text/plain", 40, source="f2")
+        result = await here.answered(await here.say(1, ASKED, attachments=(log, gone)))
+        assert "ERROR 4711" in str(model.prompts[-1])
+        assert "b.txt" in result.text
+
+
+async def test_what_is_too_old_goes_to_staff(database: Path | str, knowledge: KnowledgeBase) -> None:
+    model = ScriptedModel(ANSWER)
+    async with place(database, knowledge, model) as here:
+        old = await here.say(1, ASKED, sent_at=datetime.now(UTC) - timedelta(hours=1))
+        result = await here.answered(old)
+        assert isinstance(result, Handoff)
+        assert result.text.startswith("I'm sorry that you had to wait")
+        assert not model.prompts
+        assert len(here.connector.told) == 1
+
+
+async def test_a_turn_that_fails_ends_in_an_apology_and_can_be_run_again(
+    database: Path | str, knowledge: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = True
+
+    def says(prompt: Prompt) -> str:
+        if broken:
+            raise RuntimeError("secret detail")
+        return ANSWER
+
+    async with place(database, knowledge, ScriptedModel(says)) as here:
+        asked = await here.say(1, ASKED)
+        result = await here.answered(asked)
+        assert isinstance(result, Handoff)
+        assert "secret" not in result.text
+        (row,) = await here.ledger.turns("failed")
+        assert "RuntimeError: secret detail" in row.error
+        assert len(await here.ledger.tickets()) == 1
+        broken = False
+        assert await here.ledger.retry(asked.id)
+        monkeypatch.setattr("agent.turns.RECONCILE_SECONDS", 0.1)
+        await here.turns._submit_forgotten(timedelta(0))
+        await here.until(lambda: isinstance(here.final(asked.id), Answer))
+        assert await here.ended(asked.id) == "answered"
+
+
+async def test_a_reply_that_cannot_be_shown_becomes_a_ticket(database: Path | str, knowledge: KnowledgeBase) -> None:
+    connector = MemoryConnector((), DeliveryError("The channel is archived.", gone=True))
+    async with place(database, knowledge, ScriptedModel(ANSWER), connector=connector) as here:
+        asked = await here.say(1, ASKED)
+        assert await here.ended(asked.id) == "failed"
+        (row,) = await here.ledger.turns("failed")
+        assert "archived" in row.error
+        await here.until(lambda: [ticket.turn for ticket in here.connector.told] == [asked.id])
+
+
+async def test_what_was_stored_and_never_queued_is_found_at_the_start(
+    database: Path | str, knowledge: KnowledgeBase
+) -> None:
+    ledger = Ledger(database)
+    asked = question(1, ASKED)
+    await ledger.accept(asked)
+    await ledger.close()
+    async with place(database, knowledge, ScriptedModel(ANSWER)) as here:
+        assert isinstance(await here.answered(asked), Answer)
+
+
+async def test_a_flood_is_told_to_slow_down_once(database: Path | str, knowledge: KnowledgeBase) -> None:
+    limits = Limits(conversation_per_half_minute=3)
+    async with place(database, knowledge, ScriptedModel(ANSWER), limits=limits) as here:
+        for number in range(1, 9):
+            await here.say(number, f"How do I cancel booking {number}?")
+        await asyncio.sleep(1.5)
+        finals = [one.event for one in here.connector.shown.values() if isinstance(one.event, Answer)]
+        assert len([one for one in finals if "a lot at once" in one.text]) == 1
+        assert len(finals) <= 3
+
+
+async def test_a_full_queue_says_so_at_once(database: Path | str, knowledge: KnowledgeBase) -> None:
+    async with place(database, knowledge, ScriptedModel(ANSWER), limits=Limits(queue=0)) as here:
+        result = await here.answered(await here.say(1, ASKED))
+        assert isinstance(result, Handoff)
+        assert "Very many people" in result.text
+
+
+async def test_feedback_is_kept(database: Path | str, knowledge: KnowledgeBase) -> None:
+    async with place(database, knowledge, ScriptedModel(ANSWER)) as here:
+        asked = await here.say(1, ASKED)
+        await here.answered(asked)
+        given: list[Inbound] = [
+            Feedback(asked.address, asked.id, "U1", False, datetime.now(UTC)),
+            Feedback(asked.address, asked.id, "U1", False, datetime.now(UTC), "It was about hotels"),
+        ]
+        for one in given:
+            await here.turns.receive(one)
+        (kept,) = await here.ledger.feedback()
+        assert (kept.helpful, kept.reason) == (False, "It was about hotels")
+
+
+async def test_nothing_is_taken_in_once_it_stops(database: Path | str, knowledge: KnowledgeBase) -> None:
+    async with place(database, knowledge, ScriptedModel(ANSWER)) as here:
+        await here.turns.stop(1)
+        with pytest.raises(EngineError):
+            await here.say(1, ASKED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,18 @@ from agent.errors import SettingsError
 from agent.messages import Address
 from agent.models.base import ModelBackend, Role
 from agent.models.routing import FallbackChain
+from agent.rooms import Room
 from agent.settings import Settings, load
-from connectors.composition import ANYWHERE, ModelBuilder, build_models, catalogue_of, model_choices
+from connectors.composition import (
+    ANYWHERE,
+    Desk,
+    ModelBuilder,
+    build_models,
+    catalogue_of,
+    database_of,
+    model_choices,
+)
+from connectors.places import build_connectors, described, slack_mode, slack_settings
 
 SLACK = Address("slack", "T1", "C1", "1699.01")
 HERE = "http://127.0.0.1:9/v1#"
@@ -106,3 +117,185 @@ def test_regions_embedders_and_rerankers_come_from_the_presets(tmp_path: Path) -
     assert (embedder.model, asked.batch) == ("text-embedding-v4", 10)
     server, rerank = catalogue.reranking("qwen")
     assert (server.model, rerank.path) == ("qwen3-rerank", f"{host}/compatible-api/v1/reranks")
+
+
+# --- channels, as set in files and changed while running
+
+TOML = """
+staff_channel = "C9"
+embedder = "none"
+model = "quotes"
+company = "Larkstay"
+handoff_message = "We write tomorrow."
+[channels."slack:T1"]
+answering = "every-question"
+[channels."slack:T1/C1"]
+audience = "public, staff"
+persona = "Brief."
+"""
+
+
+def desk_of(directory: Path, toml: str = TOML, **environment: str) -> Desk:
+    return Desk.open(read(directory, toml, **environment).replaced(data=directory / "data"))
+
+
+async def test_a_room_is_what_files_say_and_then_what_admins_changed(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk, desk_of(tmp_path) as other:
+        staff = Address("slack", "T1", "C9")
+        before = Room("every-question", frozenset({"public", "staff"}), "We write tomorrow.", staff)
+        assert desk.rooms(SLACK) == before
+        assert desk.rooms(Address("slack", "T2", "C1")).answering == "mention"
+        await desk.set_channel(SLACK, {"mode": "off", "language": "german", "company": "Wren"}, "slack:T1/U1")
+        assert desk.rooms(SLACK).answering == "off"
+        persona = desk.channels.persona(SLACK)
+        assert (persona.company, persona.voice, persona.language) == ("Wren", "Brief.", "german")
+        assert other.rooms(SLACK) == before, "it has not looked yet"
+        await other.refresh()
+        assert other.rooms(SLACK).answering == "off"
+        await desk.set_channel(SLACK, {"mode": "", "language": "", "company": ""}, "slack:T1/U1")
+        assert desk.rooms(SLACK) == before
+        assert await desk.ledger.channel_settings() == {}
+
+
+async def test_a_form_changes_only_what_was_changed_in_it(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk:
+        form = desk.channels.form(SLACK)
+        assert form == {
+            "mode": "every-question",
+            "audience": "public, staff",
+            "language": "",
+            "model": "quotes",
+            "persona": "Brief.",
+        }
+        await desk.set_channel(SLACK, {**form, "audience": "public,staff , public"}, "slack:T1/U1")
+        assert await desk.ledger.channel_settings() == {}
+        await desk.set_channel(SLACK, {**form, "mode": "only-when-sure"}, "slack:T1/U1")
+        assert await desk.ledger.channel_settings() == {"slack:T1/C1": {"answering": "only-when-sure"}}
+        assert desk.channels.form(SLACK)["mode"] == "only-when-sure"
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"mode": "loud"}, 'channel slack:T1/C1: mode cannot be "loud": it is one of mention'),
+        ({"staff_channel": "C1"}, "staff_channel cannot be set for a channel"),
+        ({"colour": "red"}, "there is no setting 'colour'"),
+        ({"model": "qwn"}, "There is no model preset 'qwn'"),
+        ({"model": "deepseek"}, "DEEPSEEK_API_KEY is not set"),
+        ({"model": "http://169.254.169.254/v1#m"}, "a server's address is set by the operator"),
+    ],
+)
+async def test_a_wrong_value_for_a_channel_is_refused(tmp_path: Path, values: dict[str, str], says: str) -> None:
+    async with desk_of(tmp_path) as desk:
+        with pytest.raises(SettingsError, match=re.escape(says)):
+            await desk.set_channel(SLACK, values, "slack:T1/U1")
+        assert await desk.ledger.channel_settings() == {}
+
+
+async def test_admins_of_other_companies_decide_neither_audiences_nor_models(tmp_path: Path) -> None:
+    async with desk_of(tmp_path, 'staff_admins = ["slack:T9/U9"]\n' + TOML, **MANY) as desk:
+        for values in ({"audience": "public, staff, board"}, {"model": "qwen"}):
+            with pytest.raises(SettingsError, match="is set by the operator"):
+                await desk.set_channel(SLACK, values, "slack:T1/U1")
+        await desk.set_channel(SLACK, {"mode": "off"}, "slack:T1/U1")
+        await desk.set_channel(SLACK, {"audience": "public"}, "slack:T9/U9")
+        assert desk.rooms(SLACK).audiences == frozenset({"public"})
+
+
+async def test_a_model_changes_with_its_channel(tmp_path: Path) -> None:
+    async with desk_of(tmp_path, TOML, DEEPSEEK_API_KEY="k") as desk:
+        assert names(desk.models.choose("answer", SLACK)) == ["quotes"]
+        await desk.set_channel(SLACK, {"model": "deepseek"}, "slack:T1/U1")
+        assert names(desk.models.choose("answer", SLACK))[0].startswith("deepseek")
+
+
+async def test_a_model_that_can_no_longer_be_used_leaves_that_of_the_files(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with desk_of(tmp_path, TOML, DEEPSEEK_API_KEY="k") as desk:
+        await desk.set_channel(SLACK, {"model": "deepseek"}, "slack:T1/U1")
+    async with desk_of(tmp_path) as later:
+        await later.refresh()
+        assert names(later.models.choose("answer", SLACK)) == ["quotes"]
+    assert "The model that was chosen for slack:T1/C1 is not used: deepseek needs a key" in caplog.text
+
+
+async def test_what_another_version_wrote_is_left_out(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk:
+        await desk.ledger.set_channel("slack:T1/C1", "answering", "sometimes", "slack:T1/U1")
+        await desk.ledger.set_channel("slack:T1/C1", "colour", "red", "slack:T1/U1")
+        await desk.ledger.set_channel("slack:T1/C1", "company", "Wren", "slack:T1/U1")
+        await desk.refresh()
+        assert desk.rooms(SLACK).answering == "every-question"
+        assert desk.channels.persona(SLACK).company == "Wren"
+
+
+# --- places
+
+MANY = {
+    "SLACK_CLIENT_ID": "1.2",
+    "SLACK_CLIENT_SECRET": "secret",
+    "SLACK_SIGNING_SECRET": "secret",
+    "FRONTDESK_ENCRYPTION_KEY": "k" * 43 + "=",
+}
+BOT, APP, SIGNING = {"SLACK_BOT_TOKEN": "xoxb-1"}, {"SLACK_APP_TOKEN": "xapp-1"}, {"SLACK_SIGNING_SECRET": "s"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "mode"),
+    [({}, ""), (BOT | APP, "socket"), (BOT | SIGNING, "http"), (BOT | APP | SIGNING, "socket"), (MANY, "http")],
+)
+def test_how_slack_is_reached(tmp_path: Path, environment: dict[str, str], mode: str) -> None:
+    assert slack_mode(read(tmp_path, **environment)) == mode
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        (BOT, "SLACK_BOT_TOKEN is set, SLACK_APP_TOKEN is not."),
+        (APP, "SLACK_APP_TOKEN is set, SLACK_BOT_TOKEN is not."),
+        (SIGNING | APP, "SLACK_APP_TOKEN and SLACK_SIGNING_SECRET are set, SLACK_BOT_TOKEN is not."),
+        ({"SLACK_CLIENT_ID": "1.2"} | SIGNING, "SLACK_CLIENT_SECRET is not."),
+        ({"SLACK_CLIENT_SECRET": "x"}, "SLACK_CLIENT_ID is not."),
+        ({"SLACK_CLIENT_ID": "1.2", "SLACK_CLIENT_SECRET": "x"}, "SLACK_SIGNING_SECRET is not."),
+    ],
+)
+def test_half_a_set_of_tokens_is_refused_by_name(tmp_path: Path, environment: dict[str, str], says: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(says)) as caught:
+        slack_mode(read(tmp_path, **environment))
+    assert "docs/slack.md" in caught.value.hint
+
+
+async def test_connectors_are_those_with_tokens(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk:
+        with pytest.raises(SettingsError, match="no place to listen to") as caught:
+            build_connectors(desk)
+        assert "SLACK_BOT_TOKEN" in caught.value.hint
+    async with desk_of(tmp_path, TOML, **BOT, **APP) as desk:
+        built = build_connectors(desk)
+        assert list(built) == ["slack"]
+        assert not built["slack"].connected
+        await built["slack"].close()
+
+
+def test_what_slack_is_told(tmp_path: Path) -> None:
+    toml = """
+slack_commands = ["/ask"]
+slack_http_address = "127.0.0.1:3001"
+[staff]
+channel = "discord:G1/C1"
+members = ["U1", "slack:T1/U2", "discord:G1/1"]
+"""
+    settings = read(tmp_path, toml, **BOT, **SIGNING)
+    told = slack_settings(settings, tmp_path)
+    assert (told.host, told.port, told.commands) == ("127.0.0.1", 3001, ("/ask", "/handoff"))
+    assert (told.staff, told.staff_channel) == (("U1", "slack:T1/U2"), "")
+    assert told.database == f"sqlite:///{tmp_path / 'slack.sqlite3'}"
+    assert described("slack", settings) == "signed HTTP at 127.0.0.1:3001/slack/events"
+    assert "xoxb" not in repr(told)
+
+
+def test_the_database_is_a_directory_or_postgres(tmp_path: Path) -> None:
+    assert database_of(read(tmp_path, f'data = "{tmp_path}"')) == tmp_path
+    url = "postgresql://desk:secret@db.example/frontdesk"
+    assert database_of(read(tmp_path, DATABASE_URL=url)) == url

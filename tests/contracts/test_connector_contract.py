@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from agent.messages import Answer, Citation, Delivery, Draft, Handoff, Inbound, Message, Status
+from agent.messages import Answer, Citation, Delivery, Draft, Handoff, Inbound, Message, Status, Withdrawn
 from agent.testing import MemoryConnector
 from connectors.connector import Connector
 from connectors.terminal import Terminal
@@ -39,7 +39,7 @@ def in_memory() -> Place:
 
     def seen() -> str:
         events = [delivery.event for delivery in connector.shown.values()]
-        return "\n".join(event.text for event in events)
+        return "\n".join(event.text for event in events if not isinstance(event, Withdrawn))
 
     return Place(connector, seen)
 

@@ -157,6 +157,8 @@ class Quirks:
     written_in: str = ""
     cost: bool = False
     raw_tools: bool = False
+    blind: str = ""
+    """What it says to a picture, where the model cannot see."""
     echo: str = ""
     """The field of an assistant's message with tool calls in which its thinking must come back."""
     key_needed: bool = True
@@ -464,6 +466,8 @@ class DialectServer(ModelServer):
         quirks, messages = self.quirks, body.get("messages", [])
         if (wrong := wrong_messages(messages)) is not None:
             return wrong
+        if quirks.blind and any(isinstance(message["content"], list) for message in messages):
+            return quirks.blind
         if [message["role"] for message in messages].count("system") > 1 or "system" in [
             message["role"] for message in messages[1:]
         ]:

@@ -7,8 +7,10 @@ providers differ from it is in `dialects`.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
+import re
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -48,7 +50,21 @@ class Call:
     @property
     def said(self) -> str:
         """All message texts, joined."""
-        return "\n".join(message["content"] for message in self.body.get("messages", []))
+        parts = [part for message in self.body.get("messages", []) for part in parts_of(message)]
+        return "\n".join(part["text"] for part in parts if part["type"] == "text")
+
+    @property
+    def images(self) -> list[tuple[str, bytes]]:
+        """The pictures in it, as their media types and bytes."""
+        parts = [part for message in self.body.get("messages", []) for part in parts_of(message)]
+        urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+        return [(url[5:].partition(";")[0], base64.b64decode(url.partition(",")[2], validate=True)) for url in urls]
+
+
+def parts_of(message: Any) -> list[dict[str, Any]]:
+    """The content of a message as a list of parts; text alone is one."""
+    content = message.get("content")
+    return content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
 
 
 Play = Callable[[web.Request, Call], Awaitable[web.StreamResponse]]
@@ -282,7 +298,7 @@ class ModelServer:
 
 
 def wrong_messages(messages: Any) -> str | None:
-    """What is wrong with the messages of a request: plain text only, results of tools behind their calls."""
+    """What is wrong with the messages of a request: text, or the user's pictures; results of tools behind their calls."""
     if not isinstance(messages, list) or not messages:
         return "[] is too short - 'messages'"
     called: set[str] = set()
@@ -291,6 +307,7 @@ def wrong_messages(messages: Any) -> str | None:
         calls = message.get("tool_calls", [])
         called |= {call["id"] for call in calls}
         known = role in ("system", "user", "assistant", "tool") and isinstance(text, str) and (text or calls)
+        known = known or (role == "user" and isinstance(text, list) and text and all(map(_is_part, text)))
         own = {"tool": {"tool_call_id"}, "assistant": {"tool_calls"}}.get(role, set())
         if not known or set(message) - {"role", "content", "reasoning", "reasoning_content"} - own:
             return f"Invalid message: {json.dumps(message)[:80]}"
@@ -299,3 +316,21 @@ def wrong_messages(messages: Any) -> str | None:
         if any(type(json.loads(call["function"]["arguments"])) is not dict for call in calls):
             return "Invalid tool_calls: arguments"
     return None
+
+
+_DATA_URL = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}")
+
+
+def _is_part(part: Any) -> bool:
+    """Whether it is a part of a message as the reference has it: a text, or a picture as a data URL."""
+    if not isinstance(part, dict):
+        return False
+    if part.get("type") == "text":
+        return set(part) == {"type", "text"} and isinstance(part["text"], str) and bool(part["text"])
+    url = part.get("image_url")
+    return (
+        set(part) == {"type", "image_url"}
+        and isinstance(url, dict)
+        and set(url) <= {"url", "detail"}
+        and _DATA_URL.fullmatch(url.get("url", "")) is not None
+    )

@@ -1,0 +1,492 @@
+"""One turn: read what was asked, prepare a reply while showing it, decide, deliver, finish.
+
+Every step may be the last before the process dies; the next run of the same turn begins with what the ledger has:
+
+    queued --begin--> running --decide--> decided --deliver, finish--> answered | handed_off
+       |                  |                                            failed (with a ticket, seen by `frontdesk turns`)
+       |                  +--> merged (answered with another), stopped, withdrawn, quiet
+       +-- what comes in meanwhile (more, an edit, a deletion) makes the reply be prepared anew: one reply for all
+
+`decide` is the commit point: it holds only if nothing came in since the turn was begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from agent import wording
+from agent.attachments import read
+from agent.errors import DeliveryError
+from agent.graph import SupportAgent
+from agent.ledger import Begun, Ended, Ledger, Ticket
+from agent.messages import (
+    Address,
+    Answer,
+    Attachment,
+    Conversation,
+    Delivery,
+    Delta,
+    Draft,
+    Handoff,
+    Shown,
+    Withdrawn,
+)
+from agent.metrics import Metrics
+from agent.models.base import Payer
+from agent.models.routing import Models
+from agent.rooms import Room, Rooms
+from knowledge.documents import PUBLIC
+from knowledge.errors import FrontdeskError
+
+_log = logging.getLogger(__name__)
+_points = logging.getLogger("agent.turns.points")
+
+WITHDRAW = "!withdraw"
+SHARE = "!share:"
+MOST_ATTEMPTS = 6
+"""A turn that has been begun so often and never ended kills its process: it is given up."""
+RETRY_SECONDS = (0.5, 2.0)
+"""Pauses between the tries of a turn in which something unforeseen happened; then it is given up."""
+DELIVERY_SECONDS = (2.0, 10.0)
+LOOK_SECONDS = 1.0
+"""How often it is looked whether another process took something in for a running turn."""
+QUIET_SECONDS = 0.4
+"""When more came while a reply was prepared, this long nothing may come before it is prepared anew."""
+_MOST_RESTARTS = 10
+
+
+def point(name: str, turn: str) -> None:
+    """Tell where a turn is, for tracing: `heard stored queued begun drafting shown written decided delivered finished`."""
+    _points.debug("%s %s", name, turn)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is taken on. `at_once`, `queue`: turns in this process, and waiting in all; `late`: older goes to staff."""
+
+    at_once: int = 100
+    queue: int = 2_000
+    person_per_minute: int = 300
+    conversation_per_half_minute: int = 20
+    late: timedelta = timedelta(minutes=30)
+
+
+class Places(Protocol):
+    """The side of a connector that turns use (`connectors/connector.py` says what each has to do)."""
+
+    async def deliver(self, delivery: Delivery, /) -> None:
+        """Show it."""
+        ...
+
+    async def fetch(self, address: Address, attachment: Attachment, most_bytes: int, /) -> bytes:
+        """Read a file."""
+        ...
+
+    async def outsiders(self, address: Address, /) -> bool:
+        """Whether people from outside read there."""
+        ...
+
+    async def notify(self, room: Address, ticket: Ticket, /) -> str:
+        """Tell staff of a ticket."""
+        ...
+
+
+class TurnRunner:
+    """Runs turns by their ids. `shared`: other processes take messages in, too."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        agent: SupportAgent,
+        connectors: Mapping[str, Places],
+        rooms: Rooms,
+        limits: Limits,
+        models: Models | None,
+        metrics: Metrics | None,
+        *,
+        shared: bool,
+    ) -> None:
+        self._ledger = ledger
+        self._agent = agent
+        self._connectors = connectors
+        self._rooms = rooms
+        self._limits = limits
+        self._models = models
+        self._metrics = metrics
+        self._shared = shared
+        self._changes: dict[str, asyncio.Event] = {}
+        self._refusing = asyncio.Semaphore(20)
+        self._background: set[asyncio.Task[None]] = set()
+
+    def changed(self, conversation: str) -> None:
+        """Something came in for this conversation: what is being prepared there is prepared anew."""
+        if conversation in self._changes:
+            self._changes[conversation].set()
+
+    async def settle(self) -> None:
+        """Wait for what is done behind the turns."""
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    async def run(self, run: str) -> None:
+        """Run a turn to its end. Cancelled, it is left as it is, for the next process."""
+        began = time.monotonic()
+        pauses = [*RETRY_SECONDS]
+        while True:
+            try:
+                return await self._run(run)
+            # Whatever it is, the customer gets an answer, and staff find the error in the log and in `frontdesk turns`.
+            except Exception as error:  # noqa: BLE001
+                if not pauses or time.monotonic() - began > 10.0:
+                    _log.exception("The turn %s failed.", run)
+                    return await self._give_up(run, error)
+                _log.warning("The turn %s is tried again: %s", run, error)
+                await asyncio.sleep(pauses.pop(0))
+
+    async def refuse(self, turn: str, result: Answer | Handoff) -> None:
+        """End a turn with this reply, without asking the agent."""
+        async with self._refusing:
+            found = await self._insisted(await self._ledger.begin(turn), result)
+            if isinstance(found, Begun):
+                await self._deliver(found)
+
+    # What a run is ---------------------------------------------------------------------------------------------------
+
+    async def _run(self, run: str) -> None:
+        if run.endswith(WITHDRAW):
+            return await self._withdraw(run.removesuffix(WITHDRAW))
+        if SHARE in run:
+            turn, _, channel = run.partition(SHARE)
+            return await self._share(run, turn, channel)
+        begun = await self._ledger.begin(run)
+        point("begun", run)
+        if isinstance(begun, Begun):
+            if begun.attempts > MOST_ATTEMPTS and begun.result is None:
+                return await self._give_up(run, None)
+            conversation = str(begun.conversation.address)
+            self._changes[conversation] = asyncio.Event()
+            try:
+                begun = await self._prepare(begun)
+            finally:
+                self._changes.pop(conversation, None)
+        if isinstance(begun, Begun):
+            await self._deliver(begun)
+        elif begun is not None and begun.ran:
+            # It ended while it was prepared, or before a crash: nothing of its draft may be left.
+            event = Withdrawn(stopped=begun.state == "stopped")
+            await self._show(begun.conversation, begun.turn, event, resumed=begun.attempts > 1)
+
+    async def _prepare(self, begun: Begun) -> Begun | Ended | None:
+        """Prepare a reply until one holds. What is returned has it, or has ended otherwise."""
+        public_only = False
+        for restart in range(_MOST_RESTARTS):
+            if begun.result is not None:
+                return begun
+            room = self._rooms(begun.conversation.address)
+            if restart and not public_only:
+                await self._let_it_pass(begun)
+            result = await self._drafted(begun, room, public_only=public_only)
+            if result is not None and not public_only and await self._shows_too_much(begun, result):
+                public_only = True
+                continue
+            if result is not None and _only_when_sure(begun, room) and not _is_sure(result):
+                await self._ledger.finish(begun.turn, "quiet")
+                return None
+            if result is not None:
+                point("written", begun.turn)
+                if (decided := await self._decided(begun, result)) is not None:
+                    point("decided", begun.turn)
+                    return decided
+            again = await self._ledger.begin(begun.turn, again=True)
+            if not isinstance(again, Begun):
+                return again
+            begun = again
+        return begun if begun.result is not None else await self._forced(begun)
+
+    async def _forced(self, begun: Begun) -> Begun | Ended | None:
+        """Somebody writes faster than can be answered: what is known now is what is answered."""
+        result = await self._written(begun, self._rooms(begun.conversation.address), public_only=True)
+        return await self._insisted(begun, result)
+
+    async def _insisted(self, found: Begun | Ended | None, result: Answer | Handoff) -> Begun | Ended | None:
+        """Decide on this result, whatever came in meanwhile."""
+        while isinstance(found, Begun) and found.result is None:
+            decided = await self._decided(found, result)
+            found = decided or await self._ledger.begin(found.turn, again=True)
+        return found
+
+    async def _decided(self, begun: Begun, result: Answer | Handoff) -> Begun | None:
+        """The turn with its result, unless something came in meanwhile."""
+        filtered = result.provenance.filtered
+        decided = await self._ledger.decide(
+            begun.turn, begun.revision, result, filtered=filtered, customer_question=_asked(begun)
+        )
+        return replace(begun, result=result, ticket=decided.ticket) if decided is not None else None
+
+    async def _let_it_pass(self, begun: Begun) -> None:
+        changed = self._changes[str(begun.conversation.address)]
+        for _ in range(5):
+            changed.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), QUIET_SECONDS)
+                continue
+            return
+
+    async def _drafted(self, begun: Begun, room: Room, *, public_only: bool) -> Answer | Handoff | None:
+        """The reply, or `None` when something came in before it was there."""
+        changed = self._changes[str(begun.conversation.address)]
+        changed.clear()
+        writing = asyncio.create_task(self._written(begun, room, public_only=public_only))
+        watching = asyncio.create_task(self._until_changed(begun, changed))
+        try:
+            await asyncio.wait((writing, watching), return_when=asyncio.FIRST_COMPLETED)
+            return await writing if writing.done() else None
+        finally:
+            for task in (writing, watching):
+                task.cancel()
+            await asyncio.gather(writing, watching, return_exceptions=True)
+
+    async def _until_changed(self, begun: Begun, changed: asyncio.Event) -> None:
+        if not self._shared:
+            await changed.wait()
+            return
+        conversation = str(begun.conversation.address)
+        while await self._ledger.revision(conversation) == begun.revision:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), LOOK_SECONDS)
+                return
+
+    async def _written(self, begun: Begun, room: Room, *, public_only: bool) -> Answer | Handoff:
+        question = begun.question
+        if datetime.now(UTC) - question.sent_at > self._limits.late and begun.again_of is None:
+            text = wording.LATE.format(next=room.handoff_message)
+            return Handoff(
+                "failed", text, "This question came in while nothing ran, and was too old when it was found."
+            )
+        conversation = await self._with_attachments(begun)
+        outsiders = public_only or any(message.outsiders for message in begun.pending)
+        audiences = frozenset({PUBLIC}) if outsiders else room.audiences
+        silent = _only_when_sure(begun, room) or bool(question.private_reply)
+        text = ""
+        pending = frozenset(message.id for message in begun.pending)
+        conversation = replace(conversation, audiences=audiences, pending=pending)
+        async with aclosing(self._agent.reply(conversation)) as events:
+            async for event in events:
+                if isinstance(event, Answer | Handoff):
+                    return event
+                if silent:
+                    continue
+                if isinstance(event, Delta):
+                    if not text:
+                        point("drafting", begun.turn)
+                        self._first_text(begun)
+                    text += event.text
+                    await self._show(conversation.address, _posted_as(begun), Draft(text), begun)
+                    if text == event.text:
+                        point("shown", begun.turn)
+                else:
+                    await self._show(conversation.address, _posted_as(begun), event, begun)
+        raise AssertionError("a reply ends with an Answer or a Handoff")
+
+    async def _with_attachments(self, begun: Begun) -> Conversation:
+        """The conversation, with what can be read of the files in it."""
+        conversation = begun.conversation
+        for message in begun.pending:
+            if not any(one.source and one.text is None and not one.unread for one in message.attachments):
+                continue
+            vision = self._models.choose("vision", conversation.address) if self._models is not None else None
+            connector = self._connectors[conversation.address.connector]
+
+            def fetch(
+                one: Attachment, most: int, connector: Places = connector, where: Address = message.address
+            ) -> Awaitable[bytes]:
+                return connector.fetch(where, one, most)
+
+            payer = Payer(str(conversation.address), conversation.address.channel, message.person)
+            done = await read(message.attachments, fetch, vision=vision, payer=payer, question=message.text)
+            await self._ledger.read_attachments(message.id, done.attachments)
+            messages = tuple(
+                replace(one, attachments=done.attachments) if one.id == message.id else one
+                for one in conversation.messages
+            )
+            conversation = replace(conversation, messages=messages)
+        return conversation
+
+    async def _shows_too_much(self, begun: Begun, result: Answer | Handoff) -> bool:
+        """Whether it rests on documents that not everyone may see, where by now someone reads who may not."""
+        if not isinstance(result, Answer) or all(one.audience == PUBLIC for one in result.citations):
+            return False
+        return await self._connectors[begun.conversation.address.connector].outsiders(begun.conversation.address)
+
+    # Showing ---------------------------------------------------------------------------------------------------------
+
+    async def _show(
+        self,
+        address: Address,
+        turn: str,
+        event: Shown,
+        begun: Begun | None = None,
+        *,
+        resumed: bool = False,
+        ticket: int | None = None,
+    ) -> None:
+        question = begun.question if begun is not None else None
+        resumed = resumed or (begun is not None and (begun.attempts > 1 or begun.again_of is not None))
+        delivery = Delivery(address, turn, event, question, resumed, ticket)
+        await self._connectors[address.connector].deliver(delivery)
+
+    async def _deliver(self, begun: Begun) -> None:
+        """Show the decided reply, tell staff where that is due, and end the turn."""
+        assert begun.result is not None
+        address, result = begun.conversation.address, begun.result
+        try:
+            if await self._shows_too_much(begun, result):
+                assert isinstance(result, Answer)
+                room = self._rooms(address)
+                result = Handoff(
+                    "policy", wording.REFUSED.format(next=room.handoff_message), "An outsider reads along."
+                )
+            await self._tried(
+                lambda: self._show(address, _posted_as(begun), result, begun, ticket=begun.ticket), DELIVERY_SECONDS
+            )
+        except DeliveryError as error:
+            _log.error("The reply of the turn %s could not be shown: %s", begun.turn, error)
+            if self._metrics is not None:
+                self._metrics.delivery_failed(address.connector)
+            await self._ledger.undelivered(begun.turn, str(error), customer_question=_asked(begun))
+            await self._tell_staff_of(begun.turn)
+            return
+        point("delivered", begun.turn)
+        if begun.ticket is not None:
+            await self._tell_staff(begun.ticket)
+        failed = isinstance(result, Handoff) and result.reason == "failed"
+        state = "failed" if failed else "handed_off" if isinstance(result, Handoff) else "answered"
+        await self._ledger.finish(begun.turn, state, result.summary if isinstance(result, Handoff) and failed else "")
+        point("finished", begun.turn)
+        self._count(begun, result, state)
+        self._in_background(self._summarise(address))
+
+    async def _tried(self, work: Callable[[], Awaitable[None]], pauses: tuple[float, ...]) -> None:
+        for pause in pauses:
+            try:
+                return await work()
+            except DeliveryError as error:
+                if error.gone or error.token:
+                    raise
+                _log.warning("A reply is shown later: %s", error)
+                await asyncio.sleep(pause)
+        await work()
+
+    async def _withdraw(self, turn: str) -> None:
+        """The question was deleted: nothing of its answer is left."""
+        address = await self._ledger.withdraw(turn)
+        if address is not None:
+            await self._show(address, turn, Withdrawn())
+
+    async def _share(self, run: str, turn: str, channel: str) -> None:
+        """An answer that one person got is shown to all in the room, once."""
+        found = await self._ledger.answer(turn)
+        if found is None:
+            return
+        answer, question = found
+        address = replace(question.address, thread="")
+        if address.channel != channel:
+            return
+        if any(one.audience != PUBLIC for one in answer.citations) and (
+            await self._connectors[address.connector].outsiders(address)
+        ):
+            return
+        open_question = replace(question, private_reply="", reply_in="", address=address)
+        # A second run looks for the post of the first.
+        delivery = Delivery(address, run, answer, open_question, resumed=True)
+        await self._connectors[address.connector].deliver(delivery)
+
+    # Staff -----------------------------------------------------------------------------------------------------------
+
+    async def notify_staff(self) -> None:
+        """Tell staff of open tickets that they could not be told of before."""
+        for ticket in await self._ledger.tickets("open"):
+            if not ticket.staff_post:
+                await self._tell_staff(ticket.number)
+
+    async def _tell_staff_of(self, turn: str) -> None:
+        ticket = await self._ledger.ticket_of(turn)
+        if ticket is not None:
+            await self._tell_staff(ticket)
+
+    async def _tell_staff(self, number: int) -> None:
+        ticket = await self._ledger.ticket(number)
+        if ticket is None or ticket.staff_post or ticket.status != "open":
+            return
+        room = self._rooms(ticket.conversation).staff
+        if room is None or room.connector not in self._connectors:
+            return
+        try:
+            post = await self._connectors[room.connector].notify(room, ticket)
+        except DeliveryError as error:
+            _log.error("Staff could not be told of ticket %s: %s", number, error)
+            return
+        await self._ledger.ticket_posted(number, post)
+
+    async def _give_up(self, run: str, error: Exception | None) -> None:
+        """Apologise, open a ticket, and leave a row that staff can see and run again."""
+        reason = "The process ended again and again." if error is None else f"{type(error).__name__}: {error}"
+        try:
+            found = await self._ledger.begin(run, again=True)
+            if isinstance(found, Begun):
+                text = wording.FAILED.format(next=self._rooms(found.conversation.address).handoff_message)
+                found = await self._insisted(found, Handoff("failed", text, reason))
+            if isinstance(found, Begun):
+                await self._deliver(found)
+        # It stays unfinished in the ledger, and is found there when the database is well again.
+        except FrontdeskError as worse:
+            _log.critical("The turn %s could not be ended: %s", run, worse)
+
+    # Behind a turn ---------------------------------------------------------------------------------------------------
+
+    def _first_text(self, begun: Begun) -> None:
+        if self._metrics is not None:
+            self._metrics.first_text((datetime.now(UTC) - begun.question.sent_at).total_seconds())
+
+    def _count(self, begun: Begun, result: Answer | Handoff, state: str) -> None:
+        if self._metrics is not None:
+            seconds = (datetime.now(UTC) - begun.question.sent_at).total_seconds()
+            self._metrics.turn(state, seconds, result.provenance)
+
+    async def _summarise(self, address: Address) -> None:
+        conversation = await self._ledger.conversation(str(address))
+        if conversation is None:
+            return
+        summary = await self._agent.summarise(conversation)
+        if summary is not None:
+            await self._ledger.summarised(str(address), summary)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+def _posted_as(begun: Begun) -> str:
+    """The turn whose posts show the reply: an edited question's are those of the first answer."""
+    return begun.again_of or begun.turn
+
+
+def _asked(begun: Begun) -> str:
+    """What the customer asked, for the staff's ticket."""
+    return "\n".join(message.text for message in begun.pending)
+
+
+def _only_when_sure(begun: Begun, room: Room) -> bool:
+    """Nobody asked the agent by name, in a room where it speaks up only with an answer."""
+    return room.answering == "only-when-sure" and not any(message.addressed for message in begun.pending)
+
+
+def _is_sure(result: Answer | Handoff) -> bool:
+    return isinstance(result, Answer) and not result.asks_back and bool(result.citations)

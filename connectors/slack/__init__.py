@@ -1,0 +1,1 @@
+"""The Slack connector: how its events are read, and how replies are shown there."""

@@ -1,0 +1,82 @@
+"""The web server for Slack: signed deliveries, and the pages that install the app in a workspace."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from connectors.slack.manifest import INSTALL_PATH, REDIRECT_PATH
+from connectors.slack.oauth import Installations
+
+if TYPE_CHECKING:
+    from slack_bolt.async_app import AsyncApp, AsyncBoltRequest
+    from slack_bolt.response import BoltResponse
+
+LONGEST_BODY = 1024 * 1024
+"""Bytes of a delivery. Slack's are far smaller."""
+
+_log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def serving(
+    app: AsyncApp | None, installations: Installations | None, *, host: str, port: int, path: str
+) -> AsyncIterator[int]:
+    """Serve on `port` (0: any), which is yielded: deliveries to `app`, and OAuth's pages for `installations`."""
+    server = web.Application(client_max_size=LONGEST_BODY)
+    if app is not None:
+        server.router.add_post(path, _Deliveries(app).hear)
+    if installations is not None:
+        pages = _Pages(installations)
+        server.router.add_get(INSTALL_PATH, pages.install)
+        server.router.add_get(REDIRECT_PATH, pages.installed)
+    runner = web.AppRunner(server, access_log=None, shutdown_timeout=3)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        bound = int(runner.addresses[0][1])
+        _log.info("listening for Slack on port %d", bound)
+        yield bound
+    finally:
+        await runner.cleanup()
+
+
+class _Deliveries:
+    def __init__(self, app: AsyncApp) -> None:
+        self._app = app
+
+    async def hear(self, request: web.Request) -> web.Response:
+        """One delivery; Bolt checks its signature first."""
+        from slack_bolt.adapter.aiohttp import to_aiohttp_response, to_bolt_request
+
+        try:
+            delivered = await to_bolt_request(request)
+        except (ValueError, LookupError):
+            # Not UTF-8, or no JSON: Slack sends no such thing.
+            return web.Response(status=400)
+        return await to_aiohttp_response(await self._app.async_dispatch(delivered))
+
+
+class _Pages:
+    def __init__(self, installations: Installations) -> None:
+        self._installations = installations
+
+    async def install(self, request: web.Request) -> web.Response:
+        """The page with the button "Add to Slack"."""
+        return await self._page(request, self._installations.flow.handle_installation)
+
+    async def installed(self, request: web.Request) -> web.Response:
+        """Where Slack sends people back to."""
+        return await self._page(request, self._installations.flow.handle_callback)
+
+    async def _page(
+        self, request: web.Request, page: Callable[[AsyncBoltRequest], Awaitable[BoltResponse]]
+    ) -> web.Response:
+        from slack_bolt.adapter.aiohttp import to_aiohttp_response, to_bolt_request
+
+        await self._installations.open()
+        return await to_aiohttp_response(await page(await to_bolt_request(request)))
