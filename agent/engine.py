@@ -16,6 +16,7 @@ import os
 import sqlite3
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -55,6 +56,7 @@ POLL_SECONDS = 0.2
 """How often the queue is looked into. What is submitted here is claimed at once; the poll finds what is left."""
 SWEEP_SECONDS = 3.0
 """How often a process on Postgres looks for dead ones. Their runs are taken over at the second look."""
+HEAL_AFTER_SECONDS = 10.0
 AGAIN = "~"
 """In the id of a run, between what is run and what tells this run of it from others."""
 _OPEN = ("PENDING", "ENQUEUED", "DELAYED")
@@ -79,6 +81,7 @@ class Engine:
         self._run = run
         self._at_once = at_once
         self._listening = listening
+        self._executor = "local" if isinstance(database, Path) else uuid.uuid4().hex
         self._running: dict[str, asyncio.Task[Any] | None] = {}
         self._sweeping: _Takeover | None = None
         self._dbos: Any = None
@@ -97,11 +100,10 @@ class Engine:
         _no_cloud()
         from dbos import DBOS
 
-        executor = "local" if isinstance(self._database, Path) else uuid.uuid4().hex
         try:
-            config = self._config(executor)
+            config = self._config(self._executor)
             if isinstance(self._database, str):
-                self._sweeping = _Takeover(self._database, executor, self._recover)
+                self._sweeping = _Takeover(self._database, self._executor, self._recover)
                 await asyncio.to_thread(self._sweeping.hold)
             self._dbos = DBOS(config=config)
             self._workflow = DBOS.workflow(name="turn", max_recovery_attempts=1_000)(_workflow(self._enter))
@@ -155,6 +157,12 @@ class Engine:
         """Those of `runs` that will not take place by themselves: they were never stored, or have ended."""
         open_ones = await asyncio.to_thread(self._open)
         return [run for run in runs if run not in open_ones]
+
+    async def heal(self) -> None:
+        """Run what this process claimed and does not run. To be called now and then."""
+        healed = await asyncio.to_thread(self._heal)
+        if healed:
+            _log.warning("%d turns were claimed and not begun; they are run now.", healed)
 
     async def prune(self, before: datetime) -> int:
         """Remove the records of runs that ended before that. Returns how many."""
@@ -220,6 +228,18 @@ class Engine:
         except SQLAlchemyError as error:
             # Another process claims at the same time, or the database is away: the poll comes by.
             _log.debug("The queue was not claimed at once: %s", error)
+
+    def _heal(self) -> int:
+        """What is claimed by this process, and not run in it, because something broke in between, is queued again."""
+        statuses = self._dbos._sys_db.tables.workflow_status
+        old = int((time.time() - HEAL_AFTER_SECONDS) * 1000)
+        with self._dbos._sys_db.engine.connect() as connection:
+            mine = (statuses.c.status == "PENDING") & (statuses.c.executor_id == self._executor)
+            query = select(statuses.c.workflow_uuid).where(mine, statuses.c.started_at_epoch_ms < old)
+            found = set(connection.execute(query).scalars()) - set(self._dbos._active_workflows_set.activeList())
+        for workflow in found:
+            self._dbos._sys_db.reenqueue_for_recovery(workflow, [self._executor], QUEUE)
+        return len(found)
 
     def _config(self, executor: str) -> DBOSConfig:
         from dbos._serialization import DBOSPortableJSON
@@ -291,13 +311,17 @@ def forget(database: Path | str, runs: Sequence[str]) -> None:
 
 def _one_claim_at_a_time(database: Any) -> None:
     """DBOS claims in one thread and counts what runs before it claims; on SQLite nothing else keeps two apart."""
-    claim, lock = database.start_queued_workflows, threading.Lock()
+    lock = threading.Lock()
 
-    def claimed(*args: Any, **kwargs: Any) -> Any:
-        with lock:
-            return claim(*args, **kwargs)
+    def locked(claim: Callable[..., Any]) -> Callable[..., Any]:
+        def claimed(*args: Any, **kwargs: Any) -> Any:
+            with lock:
+                return claim(*args, **kwargs)
 
-    database.start_queued_workflows = claimed
+        return claimed
+
+    for name in ("start_queued_workflows", "start_queued_partitioned_workflows"):
+        setattr(database, name, locked(getattr(database, name)))
 
 
 def _workflow(enter: Callable[[str], Awaitable[None]]) -> Callable[[str], Coroutine[Any, Any, None]]:

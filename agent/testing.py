@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from agent.errors import DeliveryError, ModelError
 from agent.ledger import Ticket
-from agent.messages import Address, Answer, Attachment, Delivery, Handoff, Inbound, Usage, Withdrawn
+from agent.messages import Address, Answer, Attachment, Delivery, Handoff, Inbound, Message, Usage, Withdrawn
 from agent.models.base import Chunk, Prompt
 from agent.models.structured import parsed
 
@@ -87,6 +87,11 @@ class MemoryConnector:
     async def outsiders(self, address: Address, /) -> bool:
         """What `strangers` says."""
         return self.strangers
+
+    async def said_since(self, message: Message, /) -> Sequence[Message]:
+        """Those of `inbound`."""
+        since = [one for one in self.inbound if isinstance(one, Message) and one.sent_at > message.sent_at]
+        return [one for one in since if (one.address, one.author) == (message.address, message.author)]
 
     async def notify(self, room: Address, ticket: Ticket, /) -> str:
         """Remember the ticket."""

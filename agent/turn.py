@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -35,6 +35,7 @@ from agent.messages import (
     Delta,
     Draft,
     Handoff,
+    Message,
     Shown,
     Withdrawn,
 )
@@ -42,16 +43,18 @@ from agent.metrics import Metrics
 from agent.models.base import Payer
 from agent.models.routing import Models
 from agent.rooms import Room, Rooms
+from agent.tracing import point
 from knowledge.documents import PUBLIC
 from knowledge.errors import FrontdeskError
 
 _log = logging.getLogger(__name__)
-_points = logging.getLogger("agent.turns.points")
 
 WITHDRAW = "!withdraw"
 SHARE = "!share:"
-MOST_ATTEMPTS = 6
-"""A turn that has been begun so often and never ended kills its process: it is given up."""
+MOST_ATTEMPTS = 25
+"""A turn that has been begun so often and never ended kills its process, it seems: it is given up.
+
+Not few: a process that dies takes every turn with it that runs beside the one that killed it."""
 RETRY_SECONDS = (0.5, 2.0)
 """Pauses between the tries of a turn in which something unforeseen happened; then it is given up."""
 DELIVERY_SECONDS = (2.0, 10.0)
@@ -60,11 +63,6 @@ LOOK_SECONDS = 1.0
 QUIET_SECONDS = 0.4
 """When more came while a reply was prepared, this long nothing may come before it is prepared anew."""
 _MOST_RESTARTS = 10
-
-
-def point(name: str, turn: str) -> None:
-    """Tell where a turn is, for tracing: `heard stored queued begun drafting shown written decided delivered finished`."""
-    _points.debug("%s %s", name, turn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +89,10 @@ class Places(Protocol):
 
     async def outsiders(self, address: Address, /) -> bool:
         """Whether people from outside read there."""
+        ...
+
+    async def said_since(self, message: Message, /) -> Sequence[Message]:
+        """What its author said after it in its thread."""
         ...
 
     async def notify(self, room: Address, ticket: Ticket, /) -> str:

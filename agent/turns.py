@@ -13,6 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,13 +28,19 @@ from agent.messages import Answer, Deleted, Edited, Feedback, Handoff, Inbound, 
 from agent.metrics import Metrics
 from agent.models.routing import Models
 from agent.rooms import Rooms, may_concern, verdict
-from agent.turn import SHARE, WITHDRAW, Limits, Places, TurnRunner, point
+from agent.tracing import point
+from agent.turn import SHARE, WITHDRAW, Limits, Places, TurnRunner
 from knowledge.errors import StoreError
 
 _log = logging.getLogger(__name__)
 
-RECONCILE_SECONDS = 30.0
+RECONCILE_SECONDS = 15.0
 COUNT_SECONDS = 2.0
+LATE_SECONDS = 0.8
+"""A message that is older than this when it comes was sent again, or waited for somebody to listen."""
+CATCH_UP_SECONDS = 1.2
+"""Well below the three seconds in which Slack wants an acknowledgement."""
+_MOST_OVERHEARD = 500
 _MOST_PEOPLE = 10_000
 """Of whom it is known how much they wrote in the last minute."""
 
@@ -68,6 +75,9 @@ class Turns:
         self._waiting = 0
         self._counted = 0.0
         self._background: set[asyncio.Task[None]] = set()
+        self._connectors = connectors
+        self._overheard = _Overheard()
+        self._taken_in: dict[str, tuple[Message, asyncio.Task[None]]] = {}
         self._accepting = False
 
     @property
@@ -104,7 +114,7 @@ class Turns:
             raise EngineError("This process is stopping and takes nothing more.")
         match inbound:
             case Message():
-                await self._message(inbound)
+                await self._once(inbound)
             case Edited():
                 await self._edited(inbound)
             case Deleted():
@@ -119,14 +129,32 @@ class Turns:
 
     # ---------------------------------------------------------------------------------------------------------------
 
+    async def _once(self, message: Message) -> None:
+        """Store a message. Slack tells of a mention twice in the same moment: the second waits until the first is stored."""
+        known = self._taken_in.get(message.id)
+        if known is not None and known[0] == message:
+            await asyncio.shield(known[1])
+            return
+        task = asyncio.create_task(self._message(message))
+        self._taken_in[message.id] = message, task
+        try:
+            await asyncio.shield(task)
+        finally:
+            if self._taken_in.get(message.id, (None, None))[1] is task:
+                task.add_done_callback(lambda _: self._taken_in.pop(message.id, None))
+
     async def _message(self, message: Message) -> None:
         room = self._rooms(message.address)
         if not may_concern(message, room):
             return
         point("heard", message.id)
+        if not message.addressed and not message.starts_thread:
+            await self._overheard.root_of(message, self._taken_in)
         known = None if message.addressed else await self._ledger.glance(message)
         decision = verdict(message, room, known)
         if decision == "drop":
+            if known is None:
+                self._overheard.keep(message)
             return
         if decision == "answer":
             # Who is asked by staff answers staff, like anyone who asks.
@@ -149,6 +177,21 @@ class Turns:
         point("queued", message.id)
         if accepted.new:
             self._runner.changed(str(accepted.conversation))
+            await self._catch_up(message)
+
+    async def _catch_up(self, message: Message) -> None:
+        """What was said in a thread before its beginning was stored did not seem to be for the agent; now it is."""
+        if not message.starts_thread or message.joins or message.private_reply:
+            return
+        missed = self._overheard.since(message)
+        if (datetime.now(UTC) - message.sent_at).total_seconds() > LATE_SECONDS:
+            # It comes a second time, perhaps: what came behind it may have been heard by a process that is gone.
+            connector = self._connectors[message.address.connector]
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CATCH_UP_SECONDS):
+                    missed = [*missed, *await connector.said_since(message)]
+        for one in {one.id: one for one in missed}.values():
+            await self._message(one)
 
     def _busy(self, message: Message) -> Handoff:
         text = wording.BUSY.format(next=self._rooms(message.address).handoff_message)
@@ -185,6 +228,7 @@ class Turns:
         while True:
             await asyncio.sleep(RECONCILE_SECONDS)
             try:
+                await self._engine.heal()
                 await self._submit_forgotten(timedelta(seconds=10))
                 await self._runner.notify_staff()
             except (StoreError, EngineError) as error:
@@ -204,6 +248,30 @@ class Turns:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+class _Overheard:
+    """What was said in threads that the agent is not in, for a minute: it may be in them, and not know yet."""
+
+    def __init__(self) -> None:
+        self._said: deque[tuple[float, Message]] = deque(maxlen=_MOST_OVERHEARD)
+
+    def keep(self, message: Message) -> None:
+        """Remember it; only in memory."""
+        if not message.starts_thread and not message.to_others:
+            self._said.append((time.monotonic(), message))
+
+    def since(self, first: Message) -> list[Message]:
+        """What the author of the message said in the thread that begins with it."""
+        while self._said and time.monotonic() - self._said[0][0] > 60.0:
+            self._said.popleft()
+        return [one for _, one in self._said if (one.address, one.author) == (first.address, first.author)]
+
+    async def root_of(self, message: Message, taken_in: Mapping[str, tuple[Message, asyncio.Task[None]]]) -> None:
+        """Wait until the message that its thread begins with is stored, if that is under way."""
+        root = taken_in.get(f"{message.address.channel}#{message.address.thread}")
+        if root is not None and root[1] is not asyncio.current_task():
+            await asyncio.wait({root[1]})
 
 
 class _Flood:

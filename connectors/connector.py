@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from agent.ledger import Ticket
-from agent.messages import Address, Attachment, Delivery, Inbound, Post
+from agent.messages import Address, Attachment, Delivery, Inbound, Message, Post
 
 Receive = Callable[[Inbound], Awaitable[None]]
 
@@ -50,6 +50,10 @@ class Reaches(Protocol):
 
         It asks the platform anew; when that fails, they do.
         """
+        ...
+
+    async def said_since(self, message: Message, /) -> Sequence[Message]:
+        """What its author said after it in its thread, as far as the platform tells; it never fails."""
         ...
 
     async def notify(self, room: Address, ticket: Ticket, /) -> str:

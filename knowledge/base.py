@@ -23,7 +23,7 @@ from knowledge.languages import ENGLISH
 from knowledge.library import Changes, Edition, Library, PassageRecord, Stored, vector_key
 from knowledge.lock import writer_lock
 from knowledge.minilm import MiniLM
-from knowledge.ranking import Candidate
+from knowledge.ranking import Candidate, Ranked
 from knowledge.readers import Reader, load_readers
 from knowledge.reranking import Pausing, Reranker
 from knowledge.search import Hit, Query, SearchResult
@@ -215,22 +215,23 @@ class KnowledgeBase:
 
         A missing model, a broken index or a reranker that fails is no error: search goes on without, and says so in `note`.
         """
-        library = await asyncio.to_thread(self._open_library)
+        library = self._library if self._library is not None else await asyncio.to_thread(self._open_library)
         opened = await self._current_index(library)
         query = replace(query, text=await asyncio.to_thread(opened.index.mended, query.text))
         vector, note = await self._query_vector(opened, query)
         # The confidence of vectors was fitted for the local embedder, which knows English only.
         calibrated = opened.edition.embedder == MiniLM.name and opened.index.language == ENGLISH
+        most = max(query.limit, RERANKED if self._reranker is not None else 1)
+
+        def looked_up(vector: Vectors | None) -> tuple[Ranked, list[Candidate], dict[str, PassageRecord]]:
+            ranked = opened.index.search(query, vector, calibrated=calibrated and vector is not None)
+            return ranked, *_visible(library, query, ranked.candidates, most)
+
         try:
-            ranked = await asyncio.to_thread(opened.index.search, query, vector, calibrated=calibrated)
+            ranked, candidates, records = await asyncio.to_thread(looked_up, vector)
         except IndexFailure as error:
             vector, note = None, f"{KEYWORDS_ONLY}: {error.message} {RESYNC}"
-            ranked = await asyncio.to_thread(opened.index.search, query, None)
-        # Joined with the library, so that a document that has left it, or the audience, is never shown nor sent to a
-        # reranker, whatever the index still holds.
-        records = await asyncio.to_thread(library.records, [candidate.id for candidate in ranked.candidates])
-        seen = {key for key, record in records.items() if record.audience in query.audiences}
-        candidates = [candidate for candidate in ranked.candidates if candidate.id in seen]
+            ranked, candidates, records = await asyncio.to_thread(looked_up, None)
         candidates, unranked = await self._reranked(query, candidates, records)
         return SearchResult(
             mode="keyword" if vector is None else "hybrid",
@@ -434,3 +435,22 @@ def _orphans(library: Library) -> list[str]:
 
 def _hit(candidate: Candidate, record: PassageRecord) -> Hit:
     return Hit(record.passage, candidate.score, candidate.why, record.audience, record.url, record.updated)
+
+
+def _visible(
+    library: Library, query: Query, candidates: Sequence[Candidate], most: int
+) -> tuple[list[Candidate], dict[str, PassageRecord]]:
+    """The best candidates that may be seen, at least `most` of them if there are so many, and their records.
+
+    Joined with the library, so that a document that has left it, or the audience, is never shown nor sent to a reranker,
+    whatever the index still holds.
+    """
+    seen: list[Candidate] = []
+    records: dict[str, PassageRecord] = {}
+    for start in range(0, len(candidates), most):
+        some = candidates[start : start + most]
+        records |= library.records([one.id for one in some])
+        seen += [one for one in some if one.id in records and records[one.id].audience in query.audiences]
+        if len(seen) >= most:
+            break
+    return seen, records

@@ -366,9 +366,10 @@ def _retry(connection: Connection, turn: str) -> bool:
     if locked_turn is None or locked_turn[0].state != "failed":
         return False
     found, _ = locked_turn
-    # What it took on stays its own: the turns of those messages were merged into it, and are over.
+    # Not 0: it has been begun before, so that its posts are looked for. What it took on stays its own: the turns of those
+    # messages were merged into it, and are over.
     values = {"result": None, "decided_at": None, "started_at": None, "finished_at": None}
-    _set(connection, turn, state="queued", attempts=0, error="", **values)
+    _set(connection, turn, state="queued", attempts=1, error="", **values)
     if found.id == found.message:
         connection.execute(delete(messages).where(messages.c.id == _reply_id(turn)))
     return True

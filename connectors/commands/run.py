@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import logging
 import os
@@ -233,6 +234,8 @@ async def _warm_up(desk: Desk) -> None:
             importlib.import_module("openai")
 
     await asyncio.gather(asyncio.to_thread(load), desk.knowledge.search(Query("Is anybody there?", limit=1)))
+    gc.collect()
+    gc.freeze()
 
 
 async def _outcome(work: Awaitable[None]) -> BaseException | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,12 +18,18 @@ from slack_sdk.web.async_client import AsyncWebClient
 from agent.errors import DeliveryError
 from agent.messages import Address, Attachment
 
+_log = logging.getLogger(__name__)
+
 Json = dict[str, Any]
 TokenFor = Callable[[str], Awaitable[str | None]]
 
 API_URL = "https://slack.com/api/"
 TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5, sock_read=15)
 """Slack answers within a second or so; what takes longer than this is asked for again."""
+MOST_MEMBERS = 200
+"""Of a channel whose members are looked at, one by one, before an internal document is shown there."""
+KNOWN_SECONDS = 600.0
+"""How long it is known whether somebody is a guest."""
 _MOST_CONNECTIONS = 200
 _MOST_REDIRECTS = 3
 _READS = ("conversations.", "users.", "auth.", "chat.getPermalink")
@@ -131,6 +140,7 @@ class Clients:
     """
 
     def __init__(self, token_for: TokenFor, *, base_url: str | None = None) -> None:
+        self.outside: dict[tuple[str, str], tuple[bool, float]] = {}
         self._token_for = token_for
         self.base_url = (base_url or os.environ.get("SLACK_API_URL") or API_URL).rstrip("/") + "/"
         self._session: aiohttp.ClientSession | None = None
@@ -267,18 +277,28 @@ async def outsiders_read(clients: Clients, address: Address) -> bool:
             return True
         if _list(channel.get("pending_connected_team_ids")) or _list(channel.get("pending_shared")):
             return True
-        if channel.get("is_mpim"):
-            members = _list(
-                (await clients.request(address.space, "conversations.members", {"channel": address.room}))["members"]
-            )
-            ours = await clients.bot_user(address.space)
-            return any([await _is_outside(clients, address.space, member) for member in members if member != ours])
-        return False
+        told = await clients.request(
+            address.space, "conversations.members", {"channel": address.room, "limit": MOST_MEMBERS}
+        )
+        if (told.get("response_metadata") or {}).get("next_cursor"):
+            _log.warning("Slack: %s has too many members to tell that none is a guest: public only.", address.channel)
+            return True
+        ours = await clients.bot_user(address.space)
+        members = [member for member in _list(told["members"]) if member != ours]
+        return any(await asyncio.gather(*(_is_outside(clients, address.space, member) for member in members)))
     except (Refused, Limited, Doubtful, DeliveryError, KeyError, TypeError, AttributeError):
         return True
 
 
 async def _is_outside(clients: Clients, team: str, person: str) -> bool:
+    known = clients.outside.get((team, person))
+    if known is None or known[1] < time.monotonic():
+        known = await _asked_outside(clients, team, person), time.monotonic() + KNOWN_SECONDS
+        clients.outside[team, person] = known
+    return known[0]
+
+
+async def _asked_outside(clients: Clients, team: str, person: str) -> bool:
     user = (await clients.request(team, "users.info", {"user": person}))["user"]
     if any(user.get(flag) for flag in ("is_restricted", "is_ultra_restricted", "is_stranger")):
         return True

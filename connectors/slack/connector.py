@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
@@ -14,12 +14,12 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from agent.errors import DeliveryError, SettingsError
 from agent.ledger import Ticket
-from agent.messages import Address, Attachment, Delivery
+from agent.messages import Address, Attachment, Delivery, Message
 from connectors.connector import Posts, Receive
-from connectors.slack.clients import Clients, Refused
+from connectors.slack.clients import Clients, Doubtful, Limited, Refused
 from connectors.slack.delivery import SlackDelivery
 from connectors.slack.desk import Desk, GetChannel, OpenTickets, SetChannel
-from connectors.slack.events import LOOK_UP_FILE, files_of
+from connectors.slack.events import LOOK_UP_FILE, files_of, hear
 from connectors.slack.listening import Listening
 from connectors.slack.manifest import SCOPES, scopes
 from connectors.slack.oauth import Installations
@@ -40,6 +40,8 @@ _REFUSED = (
     "not_allowed_token_type",
 )
 
+_MOST_SAID = 20
+"""Messages of a thread that are caught up with."""
 _SECONDS_TO_LEAVE = 5.0
 
 _log = logging.getLogger(__name__)
@@ -255,6 +257,26 @@ class SlackConnector:
     async def outsiders(self, address: Address, /) -> bool:
         """Whether guests or people of other companies read at an address now."""
         return await self._delivery.outsiders(address)
+
+    async def said_since(self, message: Message, /) -> Sequence[Message]:
+        """What its author said after it in its thread; nothing where Slack does not tell at once."""
+        team, thread = message.address.space, message.address.thread
+        since = message.id.rpartition("#")[2]
+        args = {"channel": message.address.room, "ts": thread, "oldest": since, "limit": _MOST_SAID}
+        try:
+            told = await self.clients.request(team, "conversations.replies", args)
+            heard: list[Message] = []
+            for said in told.get("messages") or ():
+                if not isinstance(said, Mapping) or said.get("user") != message.author or said.get("ts") == since:
+                    continue
+                event = {"type": "message", **said, "channel": message.address.room, "channel_type": "channel"}
+                body = {"team_id": team, "event": event}
+                inbound = hear(body, await self.people.facts(body, team))
+                if isinstance(inbound, Message):
+                    heard.append(inbound)
+            return heard
+        except (Refused, Limited, Doubtful, DeliveryError):
+            return ()
 
     async def notify(self, room: Address, ticket: Ticket, /) -> str:
         """Tell the staff of a ticket in their room, once."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from agent.errors import DeliveryError, FrontdeskError
 from agent.messages import Post
+from agent.tracing import point
 from connectors.connector import Posts
 from connectors.slack.clients import Doubtful, Json, Limited, Refused, metadata_of, number, part_of
 from connectors.slack.outgoing import LONGEST_MARKDOWN, Appending, messages
@@ -72,7 +73,9 @@ class Standing:
     async def keep(self, part: int, ts: str) -> None:
         """Remember a post, here and for other processes."""
         self._claim(part, ts)
+        point("posted", self.turn)
         await self._posts.keep_post(Post(self.turn, part, ts))
+        point("kept", self.turn)
 
     async def find(self, patience: Patience) -> None:
         """Look on the platform for posts of this turn, when some may not be known."""
@@ -268,7 +271,9 @@ class LiveDraft:
 
     async def _write(self) -> None:
         try:
-            await self._standing.recall()
+            # What was never told before is shown at once, without asking what stands of it.
+            if self._standing.doubt:
+                await self._standing.recall()
             if self._standing.doubt and not self._standing.parts:
                 await self._standing.find(Patience(_DRAFT_PATIENCE, "look for an earlier draft"))
             if self._standing.parts and not self._started:

@@ -19,6 +19,7 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from agent.errors import SettingsError
+from agent.tracing import point
 
 if TYPE_CHECKING:
     from slack_bolt.async_app import AsyncApp
@@ -156,6 +157,7 @@ class SocketMode:
         target = self._current if socket.closed and self._current is not None else socket
         try:
             await target.send_json(answer)
+            point("acknowledged", str(message.get("envelope_id")))
         except (aiohttp.ClientError, ConnectionError) as error:
             _log.info("an acknowledgement did not reach Slack, which will deliver again: %s", error)
 

@@ -463,3 +463,29 @@ async def test_nothing_is_taken_in_once_it_stops(database: Path | str, knowledge
         await here.turns.stop(1)
         with pytest.raises(EngineError):
             await here.say(1, ASKED)
+
+
+async def test_a_follow_up_that_comes_before_its_thread_is_answered(
+    database: Path | str, knowledge: KnowledgeBase
+) -> None:
+    async with place(database, knowledge, ScriptedModel(ANSWER)) as here:
+        root = question(1, ASKED, thread="0000000001.000100", sent_at=datetime.now(UTC))
+        follow_up = question(
+            2, "And for two?", thread="0000000001.000100", addressed=False, sent_at=datetime.now(UTC)
+        )
+        stranger = replace(follow_up, id=f"{root.address.channel}#0000000003.000100", author="U2")
+        for one in (follow_up, stranger, root):
+            await here.turns.receive(one)
+        await here.until(lambda: here.connector.shown)
+        assert {await here.ended(root.id), await here.ended(follow_up.id)} == {"answered", "merged"}
+        assert stranger.id not in {row.id for row in await here.ledger.turns()}
+
+
+async def test_a_late_beginning_of_a_thread_is_caught_up_with(database: Path | str, knowledge: KnowledgeBase) -> None:
+    root = question(1, ASKED, thread="0000000001.000100", sent_at=datetime.now(UTC) - timedelta(seconds=5))
+    follow_up = question(2, "And for two?", thread="0000000001.000100", addressed=False, sent_at=datetime.now(UTC))
+    connector = MemoryConnector([root, follow_up])
+    async with place(database, knowledge, ScriptedModel(ANSWER), connector=connector) as here:
+        # Another process heard the follow-up, and did not know the thread.
+        await here.turns.receive(root)
+        assert {await here.ended(root.id), await here.ended(follow_up.id)} == {"answered", "merged"}

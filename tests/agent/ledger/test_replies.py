@@ -159,7 +159,7 @@ async def test_a_failed_turn_is_run_again(ledger: Ledger) -> None:
     # All that it had taken on, and without its apology.
     assert [one.id for one in found.pending] == [first.id, second.id]
     assert found.conversation.messages == (first, second)
-    assert (found.attempts, found.result) == (1, None)
+    assert (found.attempts, found.result) == (2, None)
     assert await ledger.decide(first.id, found.revision, answer()) is not None
 
 

@@ -1,0 +1,209 @@
+"""Customers who write while `frontdesk run` is killed, and what they must have seen at the end.
+
+`python -m tests.journeys.crashing POINT TIMES ARGUMENT...` is the command line that kills itself (SIGKILL) when a turn comes to
+that point of `agent.tracing.POINTS` for that many times.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from agent.tracing import LOGGER
+from tests.journeys.running import FRONTDESK
+from tests.servers.model_server import Call, Play, says
+from tests.servers.slack import Seen, SlackServer
+
+QUESTIONS = (
+    "How long do I have to write a review after check-out?",
+    "When can I write a review of my stay?",
+    "Until when may I still add a review?",
+)
+_CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
+_CODE = re.compile(r"\(([a-z]{6})\)")
+
+
+def code_of(number: int) -> str:
+    """A word that stands for a question: it is said by the customer, and repeated by the model."""
+    letters = ""
+    for _ in range(3):
+        number, rest = divmod(number, len(_CONSONANTS) * len(_VOWELS))
+        letters += _CONSONANTS[rest % len(_CONSONANTS)] + _VOWELS[rest // len(_CONSONANTS)]
+    return letters
+
+
+def repeats_codes(pause: float) -> Callable[[Call], Play]:
+    """A model whose answer names all that is asked, word by word."""
+
+    def play(call: Call) -> Play:
+        asked = call.said.rpartition("<message>")[2].partition("</message>")[0]
+        if call.said.startswith("You prepare"):
+            return says(" ".join(asked.split()))
+        words = "".join(f" ({code})" for code in _CODE.findall(asked))
+        return says(f"You have 14 days after check-out to write a review.{words} [1]", pause=pause)
+
+    return play
+
+
+@dataclass
+class Thread:
+    """One conversation, in a thread of a channel."""
+
+    channel: str
+    person: str
+    codes: list[str] = field(default_factory=list)
+    root: str = ""
+
+
+@dataclass
+class Customers:
+    """`conversations` people who each ask `questions` things, the next when the last is answered; some ask two at once."""
+
+    slack: SlackServer
+    conversations: int = 40
+    questions: int = 6
+    seed: int = 1
+    threads: list[Thread] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._dice = random.Random(self.seed)
+        self._number = 0
+        people = [self.slack.add_user(f"person{number}") for number in range(10)]
+        channels = [self.slack.add_channel(f"help{number}", people) for number in range(5)]
+        for number in range(self.conversations):
+            self.threads.append(Thread(channels[number % 5], people[number % 10]))
+
+    @property
+    def all_answered(self) -> bool:
+        return all(len(one.codes) == self.questions and self._answered(one) for one in self.threads)
+
+    def go_on(self) -> None:
+        """Say what is due."""
+        for thread in self.threads:
+            if len(thread.codes) < self.questions and self._answered(thread):
+                self._say(thread)
+                if len(thread.codes) < self.questions and self._dice.random() < 0.1:
+                    self._say(thread)
+
+    def _say(self, thread: Thread) -> None:
+        code = code_of(self._number * 37 + 5)
+        self._number += 1
+        text = f"{self._dice.choice(QUESTIONS)} ({code})"
+        thread.codes.append(code)
+        if thread.root:
+            self.slack.say(thread.person, thread.channel, text, thread_ts=thread.root)
+        else:
+            thread.root = self.slack.say(thread.person, thread.channel, f"{self.slack.mention()} {text}")
+
+    def _answered(self, thread: Thread) -> bool:
+        if not thread.codes:
+            return True
+        replies = self.slack.replies_to(thread.channel, thread.root)
+        return any(f"({thread.codes[-1]})" in reply.text and _is_final(reply) for reply in replies)
+
+    def complaints(self) -> list[str]:
+        """What customers would complain of: no answer, two answers, answers out of order, a piece of an answer.
+
+        The order is that in which the questions were acknowledged: one that a dying process had not stored comes again later.
+        """
+        found: list[str] = []
+        heard = self._heard()
+        for thread in self.threads:
+            replies = self.slack.replies_to(thread.channel, thread.root)
+            said = [_CODE.findall(reply.text) for reply in replies]
+            together = [code for one in said for code in one]
+            where = f"{thread.channel}/{thread.root}"
+            first = [min((heard.get(code, 0.0) for code in one), default=0.0) for one in said]
+            late = [one for one, later in pairwise(first) if one > later]
+            if sorted(together) != sorted(thread.codes) or late:
+                found.append(f"{where}: asked {thread.codes}, answered {said}")
+            found += [f"{where}: unfinished: {reply.text[:80]!r}" for reply in replies if not _is_final(reply)]
+        return found
+
+    def _heard(self) -> dict[str, float]:
+        """When each question was first acknowledged."""
+        heard: dict[str, float] = {}
+        for delivery in self.slack.deliveries:
+            code = _CODE.search(str(delivery.event.get("text", "")))
+            if code and delivery.acked_at is not None and not delivery.event.get("bot_id"):
+                heard[code[1]] = min(heard.get(code[1], delivery.acked_at), delivery.acked_at)
+        return heard
+
+    @property
+    def replies(self) -> int:
+        return sum(len(self.slack.replies_to(one.channel, one.root)) for one in self.threads)
+
+
+def _is_final(reply: Seen) -> bool:
+    return reply.metadata is not None and reply.streaming != "streaming" and "Talk to a person" in reply.text
+
+
+@contextmanager
+def suicidal(point: str, times: int, *arguments: str, log: Path, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that dies at this point; an ordinary one if the point is empty."""
+    killing = [sys.executable, "-m", "tests.journeys.crashing", point, str(times)] if point else [str(FRONTDESK)]
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            [*killing, *arguments], env=settings, stdout=out, stderr=out, cwd=Path(__file__).parents[2]
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(10)
+
+
+def keep_asking(customers: Customers, until: Callable[[], bool], seconds: float) -> bool:
+    """Let the customers go on until something is so; false when it did not become so in time.
+
+    Slack sends what was not acknowledged again after a minute and after five; here, as soon as somebody listens.
+    """
+    end, connected = time.monotonic() + seconds, 0
+    while not until():
+        if time.monotonic() > end:
+            return False
+        if len(customers.slack.connections) > connected:
+            customers.slack.redeliver_unacknowledged()
+        connected = len(customers.slack.connections)
+        if connected:
+            customers.go_on()
+        time.sleep(0.05)
+    return True
+
+
+class _Killer(logging.Handler):
+    def __init__(self, point: str, times: int) -> None:
+        super().__init__()
+        self._point, self._left = point, times
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.args and isinstance(record.args, tuple) and record.args[0] == self._point:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(arguments: Sequence[str]) -> None:
+    from connectors.cli import main as frontdesk
+
+    points = logging.getLogger(LOGGER)
+    points.setLevel(logging.DEBUG)
+    points.propagate = False
+    points.addHandler(_Killer(arguments[0], int(arguments[1])))
+    frontdesk(list(arguments[2:]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

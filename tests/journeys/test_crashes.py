@@ -1,0 +1,123 @@
+"""kill -9 at every point of a turn and at random: nothing is lost, nothing is shown twice, nothing is out of order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from agent.ledger import Ledger
+from agent.tracing import POINTS
+from tests.databases import Postgres
+from tests.journeys.crashing import Customers, keep_asking, repeats_codes, suicidal
+from tests.journeys.running import FRONTDESK, environment, tokens
+from tests.servers.model_server import ModelServer
+from tests.servers.running import serving
+from tests.servers.slack import SlackServer
+
+SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "larkstay" / "documents"
+LEAST_TURNS = 200
+
+
+@pytest.fixture
+def slack() -> Iterator[SlackServer]:
+    with serving(SlackServer()) as server:
+        server.ack_seconds = 1.0
+        server.retry_after = (2.0, 20.0)
+        server.double_deliveries = 0.25
+        yield server
+
+
+@pytest.fixture
+def settings(tmp_path: Path, slack: SlackServer) -> Iterator[dict[str, str]]:
+    with serving(ModelServer(key="sk-test", by_prompt=repeats_codes(0.01))) as model:
+        made = environment(
+            tmp_path / "data",
+            **tokens(slack),
+            FRONTDESK_MODEL=model.choice,
+            FRONTDESK_MODEL_API_KEY="sk-test",
+        )
+        subprocess.run([FRONTDESK, "knowledge", "sync", str(SAMPLE)], env=made, check=True, capture_output=True)
+        yield made
+
+
+def check(customers: Customers, database: Path | str) -> None:
+    slack = customers.slack
+    assert customers.complaints() == []
+    assert slack.violations == []
+    assert slack.notified == []
+
+    async def look() -> None:
+        ledger = Ledger(database)
+        try:
+            assert await ledger.unfinished() == []
+            turns = await ledger.turns(limit=10_000)
+            assert {one.state for one in turns} <= {"answered", "merged"}
+            assert sum(one.state == "answered" for one in turns) == customers.replies >= LEAST_TURNS
+            # Each is recorded, also those that were answered with others.
+            assert len(turns) == sum(len(one.codes) for one in customers.threads)
+        finally:
+            await ledger.close()
+
+    asyncio.run(look())
+
+
+def told(customers: Customers, database: Path | str, log: Path) -> str:
+    """What is known when something is missing."""
+
+    async def look() -> list[str]:
+        ledger = Ledger(database)
+        try:
+            return [f"{one.id} {one.state} {one.attempts} {one.error}" for one in await ledger.turns(limit=20)]
+        finally:
+            await ledger.close()
+
+    lost = [str(one.payload)[:300] for one in customers.slack.unacknowledged]
+    return "\n".join([*customers.complaints(), *asyncio.run(look()), *lost, log.read_text()[-3000:]])
+
+
+@pytest.mark.timeout(280)
+def test_one_process_is_killed_again_and_again(tmp_path: Path, slack: SlackServer, settings: dict[str, str]) -> None:
+    customers = Customers(slack)
+    dice = random.Random(4)
+    log = tmp_path / "log.txt"
+    for point in POINTS:
+        with suicidal(point, dice.randint(1, 12), "run", log=log, **settings) as process:
+            assert keep_asking(customers, lambda: process.poll() is not None, 30), f"it never came to {point}"
+        assert process.returncode == -9, log.read_text()
+    for _ in range(3):
+        with suicidal("", 0, "run", log=log, **settings):
+            keep_asking(customers, lambda: False, dice.uniform(2.5, 4.5))
+    with suicidal("", 0, "run", log=log, **settings) as process:
+        assert keep_asking(customers, lambda: customers.all_answered, 60), told(customers, tmp_path / "data", log)
+        keep_asking(customers, lambda: False, 2)
+        process.terminate()
+        process.wait(30)
+    check(customers, tmp_path / "data")
+
+
+@pytest.mark.timeout(200)
+def test_one_of_three_on_postgres_is_killed_and_stays_dead(
+    tmp_path: Path, slack: SlackServer, settings: dict[str, str], postgres: Postgres
+) -> None:
+    log = tmp_path / "log.txt"
+    with postgres.database() as url, ExitStack() as stack:
+        customers = Customers(slack, seed=2)
+        settings["DATABASE_URL"] = url
+        point = random.Random(5).choice(["shown", "posted", "decided"])
+        dies = stack.enter_context(suicidal(point, 12, "run", log=log, **settings))
+        for _ in range(2):
+            other = tmp_path / f"data{_}"
+            shutil.copytree(tmp_path / "data", other)
+            stack.enter_context(suicidal("", 0, "run", log=log, **settings | {"FRONTDESK_DATA": str(other)}))
+        assert keep_asking(customers, lambda: dies.poll() is not None, 60), log.read_text()
+        assert dies.returncode == -9
+        assert keep_asking(customers, lambda: customers.all_answered, 60), told(customers, url, log)
+        keep_asking(customers, lambda: False, 2)
+        check(customers, url)
