@@ -28,17 +28,17 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import (
     ColumnClause,
     Connection,
-    MetaData,
-    Table,
+    TableClause,
     column,
     create_engine,
     delete,
     event,
     inspect,
     select,
+    table,
     text,
 )
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from agent.errors import EngineError
 from agent.ledger.database import postgres_url
@@ -100,6 +100,8 @@ class Engine:
         _no_cloud()
         from dbos import DBOS
 
+        # It tells of an error at launch with a traceback; `EngineError` tells it in words.
+        logging.getLogger("dbos").addFilter(lambda record: not record.getMessage().startswith("DBOS failed to launch"))
         try:
             config = self._config(self._executor)
             if isinstance(self._database, str):
@@ -120,9 +122,13 @@ class Engine:
             )
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             await self.stop(0)
+            reason = getattr(error, "orig", None) or error
+            file = self._database / FILE if isinstance(self._database, Path) else None
             raise EngineError(
-                f"The queue of turns cannot be opened: {getattr(error, 'orig', None) or error}.",
-                "Look at the database: frontdesk doctor",
+                f"The queue of turns cannot be opened{f' ({file})' if file else ''}: {reason}.",
+                f"If the file is damaged, move {FILE}* away and start again: what waits is found in the ledger."
+                if file
+                else "Look at DATABASE_URL, and at the database: frontdesk doctor",
             ) from error
         if self._sweeping is not None and self._listening:
             self._sweeping.start()
@@ -278,12 +284,35 @@ class Engine:
 
     def _prune(self, before: int) -> int:
         statuses = self._dbos._sys_db.tables.workflow_status
-        with self._dbos._sys_db.engine.begin() as connection:
-            ended = statuses.c.status.notin_(_OPEN) & (statuses.c.updated_at < before)
-            return int(connection.execute(delete(statuses).where(ended)).rowcount)
+        ended = select(statuses.c.workflow_uuid).where(statuses.c.status.notin_(_OPEN), statuses.c.updated_at < before)
+        engine, count = self._dbos._sys_db.engine, 0
+        while True:
+            with engine.begin() as connection:
+                some = list(connection.execute(ended.limit(_AT_ONCE)).scalars())
+                for table in _tables_of_runs(connection, self._database):
+                    connection.execute(delete(table).where(_RUN.in_(some)))
+            count += len(some)
+            if len(some) < _AT_ONCE:
+                return count
 
 
 FILE = "turns.sqlite3"
+
+
+_RUN: ColumnClause[str] = column("workflow_uuid")
+_AT_ONCE = 500
+
+
+def _tables_of_runs(connection: Connection, database: Path | str) -> list[TableClause]:
+    """DBOS's tables that hold something of a run; the one that the others refer to is the last."""
+    schema = None if isinstance(database, Path) else "dbos"
+    inspector = inspect(connection)
+    names = [
+        name
+        for name in inspector.get_table_names(schema)
+        if any(one["name"] == _RUN.name for one in inspector.get_columns(name, schema))
+    ]
+    return [table(name, schema=schema) for name in sorted(names, key=lambda name: name == "workflow_status")]
 
 
 def forget(database: Path | str, runs: Sequence[str]) -> None:
@@ -294,15 +323,20 @@ def forget(database: Path | str, runs: Sequence[str]) -> None:
     if isinstance(database, Path) and not (database / FILE).exists():
         return
     engine = sqlite_engine(database / FILE) if isinstance(database, Path) else create_engine(postgres_url(database))
-    table = Table("workflow_status", MetaData(), schema=None if isinstance(database, Path) else "dbos")
-    name: ColumnClause[str] = column("workflow_uuid")
     try:
-        if not inspect(engine).has_table(table.name, table.schema):
-            return
         with engine.begin() as connection:
-            for run in runs:
-                # Also the later runs of it: ids that go on behind its own.
-                connection.execute(delete(table).where(name.startswith(run, autoescape=True)))
+            for table in _tables_of_runs(connection, database):
+                for run in runs:
+                    # Also the later runs of it: ids that go on behind its own.
+                    connection.execute(delete(table).where(_RUN.startswith(run, autoescape=True)))
+        if isinstance(database, Path) and runs:
+            # What is deleted stays readable in the files until they are written anew.
+            try:
+                with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                    connection.execute(text("VACUUM"))
+                    connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+            except OperationalError as error:
+                _log.warning("Erased ids may stay readable in %s for a while: %s", database / FILE, error.orig)
     except SQLAlchemyError as error:
         raise EngineError(f"The queue of turns cannot be cleaned: {error}.", "Try again: frontdesk erase") from error
     finally:

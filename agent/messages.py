@@ -92,6 +92,8 @@ class Message:
     """Where a reply goes that only the author may see, as the platform named it; empty for a reply that all may see."""
     author_space: str = ""
     """The author's own workspace, if it is not the address's."""
+    internal: bool = False
+    """A reply of the agent that rests on documents that not everyone may read."""
 
     @property
     def starts_thread(self) -> bool:

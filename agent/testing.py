@@ -95,7 +95,8 @@ class MemoryConnector:
 
     async def notify(self, room: Address, ticket: Ticket, /) -> str:
         """Remember the ticket."""
-        self.told.append(ticket)
+        if ticket.number not in [one.number for one in self.told]:
+            self.told.append(ticket)
         return f"post-{ticket.number}"
 
     @property

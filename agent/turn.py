@@ -42,6 +42,7 @@ from agent.messages import (
 from agent.metrics import Metrics
 from agent.models.base import Payer
 from agent.models.routing import Models
+from agent.policy import wants_person
 from agent.rooms import Room, Rooms
 from agent.tracing import point
 from knowledge.documents import PUBLIC
@@ -186,12 +187,14 @@ class TurnRunner:
 
     async def _prepare(self, begun: Begun) -> Begun | Ended | None:
         """Prepare a reply until one holds. What is returned has it, or has ended otherwise."""
-        public_only = False
+        address = begun.conversation.address
+        # Before the first word, for what was shown once cannot be taken back from who read it.
+        public_only = begun.result is None and await self._outsiders_read(begun, self._rooms(address))
         for restart in range(_MOST_RESTARTS):
             if begun.result is not None:
                 return begun
-            room = self._rooms(begun.conversation.address)
-            if restart and not public_only:
+            room = self._rooms(address)
+            if restart:
                 await self._let_it_pass(begun)
             result = await self._drafted(begun, room, public_only=public_only)
             if result is not None and not public_only and await self._shows_too_much(begun, result):
@@ -272,8 +275,10 @@ class TurnRunner:
                 "failed", text, "This question came in while nothing ran, and was too old when it was found."
             )
         conversation = await self._with_attachments(begun)
-        outsiders = public_only or any(message.outsiders for message in begun.pending)
-        audiences = frozenset({PUBLIC}) if outsiders else room.audiences
+        audiences = room.audiences
+        if public_only:
+            audiences = frozenset({PUBLIC})
+            conversation = _without_internal(conversation)
         silent = _only_when_sure(begun, room) or bool(question.private_reply)
         text = ""
         pending = frozenset(message.id for message in begun.pending)
@@ -320,6 +325,14 @@ class TurnRunner:
             conversation = replace(conversation, messages=messages)
         return conversation
 
+    async def _outsiders_read(self, begun: Begun, room: Room) -> bool:
+        """Whether somebody reads along to whom only public documents may be shown; asked where others are set at all."""
+        if any(message.outsiders for message in begun.pending):
+            return True
+        address = begun.conversation.address
+        wider = room.audiences != frozenset({PUBLIC}) or any(one.internal for one in begun.conversation.messages)
+        return wider and await self._connectors[address.connector].outsiders(address)
+
     async def _shows_too_much(self, begun: Begun, result: Answer | Handoff) -> bool:
         """Whether it rests on documents that not everyone may see, where by now someone reads who may not."""
         if not isinstance(result, Answer) or all(one.audience == PUBLIC for one in result.citations):
@@ -338,7 +351,7 @@ class TurnRunner:
         resumed: bool = False,
         ticket: int | None = None,
     ) -> None:
-        question = begun.question if begun is not None else None
+        question = replace(begun.question, reply_in=begun.reply_in) if begun is not None else None
         resumed = resumed or (begun is not None and (begun.attempts > 1 or begun.again_of is not None))
         delivery = Delivery(address, turn, event, question, resumed, ticket)
         await self._connectors[address.connector].deliver(delivery)
@@ -481,8 +494,21 @@ def _posted_as(begun: Begun) -> str:
 
 
 def _asked(begun: Begun) -> str:
-    """What the customer asked, for the staff's ticket."""
-    return "\n".join(message.text for message in begun.pending)
+    """What the customer asked, for the staff's ticket. Who only asks for a person asked something before."""
+    texts = list(dict.fromkeys(message.text for message in begun.pending))
+    if all(message.wants_person or wants_person(message.text) for message in begun.pending):
+        pending = {message.id for message in begun.pending}
+        before = [one for one in begun.conversation.messages if one.role == "customer" and one.id not in pending]
+        texts = [one.text for one in before[-1:]] + texts
+    return "\n".join(texts)
+
+
+def _without_internal(conversation: Conversation) -> Conversation:
+    """The conversation without what outsiders may not read: replies from internal documents, and what sums them up."""
+    if not any(message.internal for message in conversation.messages):
+        return conversation
+    messages = tuple(message for message in conversation.messages if not message.internal)
+    return replace(conversation, messages=messages, summary=None)
 
 
 def _only_when_sure(begun: Begun, room: Room) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -41,6 +41,12 @@ LATE_SECONDS = 0.8
 CATCH_UP_SECONDS = 1.2
 """Well below the three seconds in which Slack wants an acknowledgement."""
 _MOST_OVERHEARD = 500
+_MOST_REFUSED = 200
+EARLY_SECONDS = 600.0
+"""Slack delivers what was not acknowledged a last time after about six minutes."""
+_MOST_EARLY = 2_000
+PRUNE_SECONDS, KEPT_DAYS = 6 * 3600.0, 7
+"""How often the engine's records of turns that ended are removed, and after how many days. They hold ids only."""
 _MOST_PEOPLE = 10_000
 """Of whom it is known how much they wrote in the last minute."""
 
@@ -72,11 +78,13 @@ class Turns:
         self._runner = TurnRunner(ledger, agent, connectors, rooms, self._limits, models, metrics, shared=shared)
         self._engine = Engine(database, self._run, at_once=self._limits.at_once, listening=listening)
         self._flood = _Flood(self._limits)
+        self._refused: deque[str] = deque(maxlen=_MOST_REFUSED)
         self._waiting = 0
         self._counted = 0.0
         self._background: set[asyncio.Task[None]] = set()
         self._connectors = connectors
         self._overheard = _Overheard()
+        self._early = _Early()
         self._taken_in: dict[str, tuple[Message, asyncio.Task[None]]] = {}
         self._accepting = False
 
@@ -145,8 +153,10 @@ class Turns:
 
     async def _message(self, message: Message) -> None:
         room = self._rooms(message.address)
-        if not may_concern(message, room):
+        early = self._early.of(message)
+        if early is None or not may_concern(early, room):
             return
+        message = early
         point("heard", message.id)
         if not message.addressed and not message.starts_thread:
             await self._overheard.root_of(message, self._taken_in)
@@ -171,7 +181,10 @@ class Turns:
             return
         if accepted.new and (flooded or await self._too_many_wait()):
             apology = Answer(wording.SLOW_DOWN) if flooded else self._busy(message)
+            self._refused.append(accepted.turn)
             self._in_background(self._runner.refuse(accepted.turn, apology))
+            return
+        if accepted.turn in self._refused:
             return
         await self._engine.submit(accepted.turn, str(accepted.conversation))
         point("queued", message.id)
@@ -200,11 +213,14 @@ class Turns:
     async def _too_many_wait(self) -> bool:
         if time.monotonic() - self._counted > COUNT_SECONDS:
             self._counted = time.monotonic()
+            # The one that was just accepted is among them.
             self._waiting = (await self._ledger.counts()).queued
-        self._waiting += 1
+        else:
+            self._waiting += 1
         return self._waiting > self._limits.queue
 
     async def _edited(self, edited: Edited) -> None:
+        self._early.keep(edited)
         change = await self._ledger.edit(edited)
         if change is None:
             return
@@ -213,6 +229,7 @@ class Turns:
         self._runner.changed(str(change.conversation))
 
     async def _deleted(self, deleted: Deleted) -> None:
+        self._early.keep(deleted)
         change = await self._ledger.delete(deleted)
         if change is None:
             return
@@ -225,9 +242,13 @@ class Turns:
 
     async def _reconcile(self) -> None:
         """Find turns that were stored and never submitted, or that staff want run again."""
+        pruned = 0.0
         while True:
             await asyncio.sleep(RECONCILE_SECONDS)
             try:
+                if time.monotonic() - pruned > PRUNE_SECONDS:
+                    await self._engine.prune(datetime.now(UTC) - timedelta(days=KEPT_DAYS))
+                    pruned = time.monotonic()
                 await self._engine.heal()
                 await self._submit_forgotten(timedelta(seconds=10))
                 await self._runner.notify_staff()
@@ -248,6 +269,34 @@ class Turns:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+class _Early:
+    """Edits and deletions of the last minutes: Slack may tell of them before it tells of the message. In memory only."""
+
+    def __init__(self) -> None:
+        self._changes: OrderedDict[str, tuple[float, Edited | Deleted]] = OrderedDict()
+
+    def keep(self, change: Edited | Deleted) -> None:
+        """Remember it, if it is the newest."""
+        known = self._changes.get(change.id, (0.0, None))[1]
+        if isinstance(known, Deleted) or (
+            isinstance(known, Edited) and isinstance(change, Edited) and known.edited_at > change.edited_at
+        ):
+            return
+        self._changes[change.id] = time.monotonic(), change
+        self._changes.move_to_end(change.id)
+        oldest = next(iter(self._changes.values()))[0]
+        while len(self._changes) > _MOST_EARLY or time.monotonic() - oldest > EARLY_SECONDS:
+            self._changes.popitem(last=False)
+            oldest = next(iter(self._changes.values()))[0]
+
+    def of(self, message: Message) -> Message | None:
+        """The message as it is now, `None` when it was deleted."""
+        change = self._changes.get(message.id, (0.0, None))[1]
+        if isinstance(change, Deleted):
+            return None
+        return replace(message, text=change.text) if isinstance(change, Edited) else message
 
 
 class _Overheard:
@@ -280,9 +329,20 @@ class _Flood:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._times: dict[str, deque[float]] = {}
+        self._told: OrderedDict[str, str] = OrderedDict()
 
     def of(self, message: Message) -> str:
-        """Empty for what is answered; "first" for the first message over a limit, "more" for those after it."""
+        """Empty for what is answered; "first" for the first message over a limit, "more" for those after it.
+
+        A message that comes again counts once.
+        """
+        if message.id not in self._told:
+            self._told[message.id] = self._counted(message)
+            if len(self._told) > _MOST_PEOPLE:
+                self._told.popitem(last=False)
+        return self._told[message.id]
+
+    def _counted(self, message: Message) -> str:
         return max(
             self._over(f"{message.person}", 60.0, self._limits.person_per_minute),
             self._over(

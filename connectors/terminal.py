@@ -38,6 +38,7 @@ class Terminal:
         self._noted: set[str] = set()
         self._read = read
         self._live: Live | None = None
+        self._finished = ("", "")
         self._numbers = itertools.count(1)
         self._author = getpass.getuser()
         self.address = Address(self.name, socket.gethostname() or "local", self._author)
@@ -59,9 +60,14 @@ class Terminal:
         """Show the reply: drawn anew at each delivery, and left standing at the last."""
         event = delivery.event
         if isinstance(event, Answer | Handoff):
+            if self._finished == (delivery.turn, event.text):
+                return
+            self._finished = delivery.turn, event.text
             self._finish(event)
             self._tell_notes(event)
-        elif self._console.is_terminal and not isinstance(event, Withdrawn):
+        elif isinstance(event, Withdrawn):
+            self._leave_draft()
+        elif self._console.is_terminal:
             if self._live is None:
                 self._live = Live(console=self._console, transient=True, refresh_per_second=12)
                 self._live.start()
@@ -69,10 +75,13 @@ class Terminal:
                 Spinner("dots", text=event.text, style="dim") if isinstance(event, Status) else _drawn(event.text)
             )
 
-    def _finish(self, event: Answer | Handoff) -> None:
+    def _leave_draft(self) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+    def _finish(self, event: Answer | Handoff) -> None:
+        self._leave_draft()
         lines = source_lines(event.citations) if isinstance(event, Answer) else []
         note = f"(hand-off to a person, because {wording.REASONS[event.reason]})" if isinstance(event, Handoff) else ""
         if not self._console.is_terminal:

@@ -59,7 +59,8 @@ class _Count:
 
     def nameless(self, condition: ColumnElement[bool]) -> None:
         named = or_(model_calls.c.person != "", model_calls.c.conversation != "")
-        blank = update(model_calls).where(condition, named).values(person="", conversation="")
+        # A channel may be a direct message, which is one person's.
+        blank = update(model_calls).where(condition, named).values(person="", conversation="", channel="")
         self.rows["model_calls"] = self.rows.get("model_calls", 0) + self.connection.execute(blank).rowcount
 
     def erased(self) -> Erased:

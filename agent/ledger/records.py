@@ -64,6 +64,8 @@ class Begun:
     conversation: Conversation
     pending: tuple[Message, ...]
     question: Message
+    reply_in: str = ""
+    """The platform's thread that the reply belongs into, if it is not the conversation's: the same in every run of the turn."""
     again_of: str | None = None
     result: Answer | Handoff | None = None
     ticket: int | None = None
@@ -207,7 +209,7 @@ def message_row(message: Message, conversation: str) -> dict[str, Any]:
 
 _COPIED = (
     *("author", "author_space", "role", "text", "sent_at", "outcome", "withheld", "addressed", "wants_person"),
-    *("to_others", "outsiders", "joins", "private_reply", "reply_in"),
+    *("to_others", "outsiders", "joins", "private_reply", "reply_in", "internal"),
 )
 
 

@@ -30,6 +30,7 @@ from agent.ledger.records import (
 from agent.ledger.tables import conversations, messages, posts, tickets, turns
 from agent.ledger.transcript import history, locked, pending
 from agent.messages import Address, Answer, Conversation, Handoff, Message, Post
+from knowledge.documents import PUBLIC
 
 _MOST_ERROR = 2_000
 _MOST_QUESTION = 200
@@ -78,6 +79,10 @@ class Replies(Part):
     async def answer(self, turn: str) -> tuple[Answer, Message] | None:
         """The answer that was decided in a turn, and its question, while both stand. Raises `StoreError`."""
         return await self._database.read(_answer, storable(turn))
+
+    async def asker_of(self, turn: str) -> str:
+        """The id of the person whose question a turn answers; empty when the turn is not known. Raises `StoreError`."""
+        return await self._database.read(_asker_of, storable(turn))
 
     async def ticket_of(self, turn: str) -> int | None:
         """The number of the ticket that a turn led to. Raises `StoreError`."""
@@ -171,10 +176,19 @@ def _begin(connection: Connection, turn: str, again: bool) -> Begun | Ended | No
         conversation=_as_asked(connection, row, asked, of),
         pending=asked,
         question=asked[-1],
+        reply_in=_place(connection, found, asked),
         again_of=of,
         result=result_of(found.result),
         ticket=found.ticket,
     )
+
+
+def _place(connection: Connection, turn: Row[Any], asked: tuple[Message, ...]) -> str:
+    """Where the reply belongs: under the message that the turn is of, even if more was asked since."""
+    own = connection.execute(
+        select(messages.c.reply_in).where(messages.c.id == turn.message, messages.c.deleted_at.is_(None))
+    ).scalar()
+    return str(own) if own is not None else asked[0].reply_in
 
 
 def _merged(connection: Connection, turn: Row[Any], of: str | None) -> bool:
@@ -242,19 +256,25 @@ def _decide(
     return Decided(ticket, new)
 
 
+def _is_internal(result: Answer | Handoff) -> bool:
+    return isinstance(result, Answer) and any(citation.audience != PUBLIC for citation in result.citations)
+
+
 def _keep_reply(
     connection: Connection, row: Row[Any], turn: str, result: Answer | Handoff, question: Message, now: datetime
 ) -> None:
     said, text = messages.c.id == _reply_id(turn), storable(result.text)
     if connection.execute(select(messages.c.id).where(said)).scalar() is not None:
         changed = update(messages).where(said)
-        connection.execute(changed.values(text=text, outcome=result.outcome, edited_at=now, deleted_at=None))
+        values = {"outcome": result.outcome, "internal": _is_internal(result), "edited_at": now, "deleted_at": None}
+        connection.execute(changed.values(text=text, **values))
         return
     reply = Message(
         id=_reply_id(turn),
         address=address_of(row),
         author=AGENT,
         role="agent",
+        internal=_is_internal(result),
         text=text,
         # The platform's clock may be ahead, and a reply comes after its question.
         sent_at=max(now, question.sent_at + timedelta(microseconds=1)),
@@ -336,6 +356,11 @@ def _answer(connection: Connection, turn: str) -> tuple[Answer, Message] | None:
     standing = select(messages).where(messages.c.id == found.message, messages.c.deleted_at.is_(None))
     asked = connection.execute(standing).one_or_none()
     return (result, message_of(asked, address_of(row))) if isinstance(result, Answer) and asked is not None else None
+
+
+def _asker_of(connection: Connection, turn: str) -> str:
+    query = select(messages.c.person).join(turns, turns.c.message == messages.c.id).where(turns.c.id == turn)
+    return connection.execute(query).scalar() or ""
 
 
 def _ticket_of(connection: Connection, turn: str) -> int | None:

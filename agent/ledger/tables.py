@@ -92,6 +92,7 @@ messages = Table(
     Column("joins", Boolean, nullable=False),
     Column("private_reply", Text, nullable=False),
     Column("reply_in", Text, nullable=False),
+    Column("internal", Boolean, nullable=False),
     Column("edited_at", UtcDateTime),
     Column("deleted_at", UtcDateTime),
     # The turn that answered it, or stopped answering it.

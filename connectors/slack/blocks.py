@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agent.messages import Citation
-from connectors.markup import clusters_end, split
+from connectors.parts import clusters_end, split
 from connectors.slack.outgoing import LONGEST_MARKDOWN, escape, for_markdown, for_mrkdwn, link
 
 Block = dict[str, Any]

@@ -14,17 +14,8 @@ from __future__ import annotations
 import html
 import re
 
-from connectors.markup import (
-    HEADING,
-    INLINE,
-    LONGEST_CLUSTER,
-    Fences,
-    Tables,
-    clusters_end,
-    joins,
-    split,
-    tables_as_text,
-)
+from connectors.markup import HEADING, INLINE, Fences, Tables, tables_as_text
+from connectors.parts import LONGEST_CLUSTER, clusters_end, joins, split
 
 LONGEST_MARKDOWN = 12_000
 """Characters of one `markdown_text`, and of all `markdown` blocks of a message (chat.appendStream, MarkdownBlock)."""

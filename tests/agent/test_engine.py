@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,61 @@ async def test_erased_runs_leave_no_trace(database: Path | str) -> None:
         assert "slack:T1/D_private#1" not in await _ids(engine)
     finally:
         await engine.stop(1)
+    if isinstance(database, Path):
+        assert b"D_private" not in b"".join(file.read_bytes() for file in database.glob(f"{FILE}*"))
+
+
+async def test_records_of_ended_runs_are_removed_by_their_age(database: Path | str) -> None:
+    async def run(name: str) -> None:
+        if name == "p#2":
+            await asyncio.sleep(60)
+
+    engine = Engine(database, run)
+    await engine.start()
+    try:
+        await engine.submit("p#1", "p")
+        await engine.submit("q#1", "q")
+        await engine.submit("p#2", "p")
+        await _until(lambda: engine.running == {"p#2"})
+        assert await engine.prune(datetime.now(UTC) - timedelta(days=1)) == 0
+        await _until(lambda: True)
+        assert await engine.prune(datetime.now(UTC) + timedelta(seconds=5)) == 2
+        assert await _ids(engine) == ["p#2"]
+    finally:
+        await engine.stop(0.1)
+
+
+async def test_what_was_claimed_and_not_begun_is_run_after_all(
+    database: Path | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+
+    async def run(name: str) -> None:
+        ended.append(name)
+
+    engine = Engine(database, run)
+    await engine.start()
+    try:
+        claims = engine._dbos._sys_db
+        claim = claims.start_queued_workflows
+        lost: list[str] = []
+
+        def breaks(*args: Any, **kwargs: Any) -> Any:
+            found, why = claim(*args, **kwargs)
+            if found and not lost:
+                lost.extend(found)
+                return [], None
+            return found, why
+
+        claims.start_queued_workflows = breaks
+        monkeypatch.setattr("agent.engine.HEAL_AFTER_SECONDS", 0.1)
+        await engine.submit("p#1", "p")
+        await _until(lambda: lost == ["p#1"])
+        await asyncio.sleep(0.3)
+        await engine.heal()
+        await _until(lambda: ended == ["p#1"])
+    finally:
+        await engine.stop(1)
 
 
 async def _ids(engine: Engine) -> list[str]:
@@ -240,6 +296,16 @@ async def test_a_database_that_is_away_is_told_in_words() -> None:
     engine = Engine("postgresql://nobody@127.0.0.1:9/none", run)
     with pytest.raises(EngineError, match="cannot be opened"):
         await engine.start()
+
+
+async def test_a_damaged_file_is_told_in_words(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def run(name: str) -> None:
+        pass
+
+    (tmp_path / FILE).write_bytes(b"no database at all " * 1_000)
+    with pytest.raises(EngineError, match=r"move turns\.sqlite3\* away"):
+        await Engine(tmp_path, run).start()
+    assert "Traceback" not in caplog.text
 
 
 def test_an_old_sqlite_is_not_used_where_it_fails() -> None:

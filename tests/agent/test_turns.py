@@ -326,7 +326,8 @@ async def test_internal_documents_are_not_shown_where_outsiders_read(
 ) -> None:
     room = Room(audiences=frozenset({"public", "internal"}), handoff_message="Later.")
     asked = "How do agents override the refund limit?"
-    async with place(database, knowledge, ScriptedModel("With code R7 [1]."), room=room) as here:
+    model = ScriptedModel("With code R7 [1].")
+    async with place(database, knowledge, model, room=room) as here:
         inside = await here.answered(await here.say(1, asked))
         assert isinstance(inside, Answer)
         assert inside.citations[0].audience == "internal"
@@ -337,6 +338,46 @@ async def test_internal_documents_are_not_shown_where_outsiders_read(
         late = await here.answered(await here.say(3, asked, thread="y"))
         assert isinstance(late, Handoff)
         assert "R7" not in late.text
+        # Neither as a draft, nor from what was said before in the same thread.
+        assert "R7" not in "".join(str(one.event) for one in here.connector.deliveries if one.address.thread != "1")
+        before = len(model.prompts)
+        await here.answered(await here.say(4, "How do I cancel a booking?", outsiders=True))
+        assert model.prompts[before:]
+        assert "R7" not in str(model.prompts[before:])
+
+
+async def test_changes_that_come_before_their_message_count(database: Path | str, knowledge: KnowledgeBase) -> None:
+    async with place(database, knowledge, ScriptedModel(ANSWER)) as here:
+        deleted, edited = question(1, ASKED, thread="d"), question(2, "How do I canel?", thread="e")
+        await here.turns.receive(Deleted(deleted.id, deleted.address, datetime.now(UTC)))
+        await here.turns.receive(Edited(edited.id, edited.address, ASKED, datetime.now(UTC)))
+        await here.turns.receive(deleted)
+        await here.turns.receive(edited)
+        assert isinstance(await here.answered(edited), Answer)
+        assert deleted.id not in {row.id for row in await here.ledger.turns()}
+
+
+async def test_the_reply_stays_where_its_turn_began(database: Path | str, knowledge: KnowledgeBase) -> None:
+    """In a chat of two each message begins a thread of its own: a turn that goes on elsewhere would be shown twice."""
+    model = Slow(ANSWER)
+    async with place(database, knowledge, model) as here:
+        first = await here.say(1, ASKED, thread="0000000001.000100", joins=True)
+        await here.until(lambda: any(isinstance(one.event, Draft) for one in here.connector.deliveries))
+        await here.say(2, "For two", thread="0000000002.000100", joins=True)
+        await here.until(lambda: "For two" in str(model.prompts[-1]))
+        model.sign.set()
+        await here.answered(first)
+        places = {one.question.reply_in for one in here.connector.deliveries if one.question is not None}
+        assert places == {""}
+        assert {one.address.thread for one in here.connector.deliveries} == {"0000000001.000100"}
+
+
+async def test_a_ticket_says_what_it_is_about(database: Path | str, knowledge: KnowledgeBase) -> None:
+    async with place(database, knowledge, ScriptedModel(ANSWER)) as here:
+        await here.answered(await here.say(1, ASKED))
+        await here.answered(await here.say(2, "I would like to talk to a person.", wants_person=True))
+        (ticket,) = await here.ledger.tickets()
+        assert ASKED in ticket.question
 
 
 async def test_a_private_answer_is_shared_once_when_asked(database: Path | str, knowledge: KnowledgeBase) -> None:
@@ -470,9 +511,7 @@ async def test_a_follow_up_that_comes_before_its_thread_is_answered(
 ) -> None:
     async with place(database, knowledge, ScriptedModel(ANSWER)) as here:
         root = question(1, ASKED, thread="0000000001.000100", sent_at=datetime.now(UTC))
-        follow_up = question(
-            2, "And for two?", thread="0000000001.000100", addressed=False, sent_at=datetime.now(UTC)
-        )
+        follow_up = question(2, "And for two?", thread="0000000001.000100", addressed=False, sent_at=datetime.now(UTC))
         stranger = replace(follow_up, id=f"{root.address.channel}#0000000003.000100", author="U2")
         for one in (follow_up, stranger, root):
             await here.turns.receive(one)

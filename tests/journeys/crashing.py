@@ -68,12 +68,16 @@ class Thread:
 
 @dataclass
 class Customers:
-    """`conversations` people who each ask `questions` things, the next when the last is answered; some ask two at once."""
+    """`conversations` people who each ask `questions` things, the next when the last is answered; some ask two at once.
+
+    `fresh` bounds how many conversations are under way.
+    """
 
     slack: SlackServer
     conversations: int = 40
     questions: int = 6
     seed: int = 1
+    fresh: int = 1_000
     threads: list[Thread] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -90,7 +94,8 @@ class Customers:
 
     def go_on(self) -> None:
         """Say what is due."""
-        for thread in self.threads:
+        under_way = [one for one in self.threads if len(one.codes) < self.questions or not self._answered(one)]
+        for thread in under_way[: self.fresh]:
             if len(thread.codes) < self.questions and self._answered(thread):
                 self._say(thread)
                 if len(thread.codes) < self.questions and self._dice.random() < 0.1:

@@ -2,201 +2,345 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 import socket
+import sqlite3
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
-from tests.journeys.running import FRONTDESK, environment, running, tokens
-from tests.servers.model_server import Call, ModelServer, Play, says
-from tests.servers.slack import Seen, SlackServer, serving
+from tests.connectors.slack.test_oauth import install
+from tests.journeys.house import BUTTON, PETS, QUESTION, TAKEN_OVER, House, LocalSlack, housing, sync
+from tests.journeys.running import FRONTDESK, running
+from tests.servers.slack import Seen
 
-SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "larkstay" / "documents"
-QUESTION = "How long do I have to write a review after check-out?"
-ANSWER = "You have 14 days after check-out to write a review. [1]"
+INTERNAL = "How much goodwill credit may a team lead give?"
+ROOMS = {
+    "every": 'mode = "every-question"',
+    "sure": 'mode = "only-when-sure"',
+    "off": 'mode = "off"',
+    "team": 'audience = "public, internal"',
+    "partners": 'audience = "public, internal"',
+}
+
+
+def configure(slack: LocalSlack) -> str:
+    """The channels of `ROOMS`, as somebody would set them."""
+    lines = []
+    for name, setting in ROOMS.items():
+        room = slack.add_channel(name, shared=name == "partners")
+        lines += [f'[channels."slack:{slack.team.id}/{room}"]', setting]
+    return "\n".join(lines)
 
 
 @pytest.fixture(scope="module")
 def synced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    data = tmp_path_factory.mktemp("synced")
-    subprocess.run(
-        [FRONTDESK, "knowledge", "sync", str(SAMPLE)], env=environment(data), check=True, capture_output=True
-    )
-    return data
+    return sync(tmp_path_factory.mktemp("synced"))
+
+
+@pytest.fixture(scope="module")
+def settled(synced: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with housing(synced, tmp_path_factory.mktemp("house"), configure=configure) as one:
+        yield one
+        assert one.desk.stop() == 0
 
 
 @pytest.fixture
-def data(synced: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(synced, tmp_path / "data"))
+def house(settled: House) -> Iterator[House]:
+    """One frontdesk for all who only ask."""
+    assert settled.desk
+    yield settled
+    settled.unharmed()
 
 
 @pytest.fixture
-def slack() -> Iterator[SlackServer]:
-    with serving(SlackServer()) as server:
-        yield server
-    assert server.violations == []
+def alone(synced: Path, tmp_path: Path) -> Iterator[House]:
+    """A house that is not shared, and where nothing runs yet."""
+    with housing(synced, tmp_path) as one:
+        yield one
+        one.unharmed()
 
 
-@pytest.fixture
-def model() -> Iterator[ModelServer]:
-    """It takes three seconds for an answer, so that something can happen meanwhile."""
-
-    def played(call: Call) -> Play:
-        return says(ANSWER, pause=0.35)
-
-    with serving(ModelServer(by_prompt=played)) as server:
-        yield server
+def come_in(house: House, name: str) -> tuple[str, str]:
+    """Somebody new in a channel of `ROOMS`."""
+    (room,) = [one for one in house.slack.channels.values() if one.name == name]
+    ann = house.slack.add_user("ann")
+    room.members.append(ann)
+    return ann, room.id
 
 
-def answered(slack: SlackServer, room: str, ts: str, words: str = "14 days") -> bool:
-    found = slack.replies_to(room, ts)
-    return any(words in seen.text and seen.streaming != "streaming" for seen in found)
+def ours(house: House, room: str) -> list[Seen]:
+    return [seen for seen in house.slack.visible(room) if seen.ours]
 
 
-def finished(
-    slack: SlackServer, room: str, ts: str, words: str = "Talk to a person", seconds: float = 40
-) -> list[Seen]:
-    slack.wait_for(lambda: answered(slack, room, ts, words), seconds)
-    return slack.replies_to(room, ts)
+def answers(house: House, room: str, number: int = 1) -> list[Seen]:
+    """All that stands there of the agent, once it is so many finished answers."""
+
+    def found() -> list[Seen]:
+        seen = ours(house, room)
+        return seen if sum(BUTTON in one.text for one in seen) >= number else []
+
+    answered: list[Seen] = house.slack.wait_for(found, 20)
+    return answered
 
 
-def test_a_question_gets_one_answer_with_its_source(data: Path, slack: SlackServer, model: ModelServer) -> None:
-    ann, bob = slack.add_user("ann"), slack.add_user("bob")
-    room = slack.add_channel("help", [ann, bob])
-    with running(**environment(data, FRONTDESK_MODEL=model.choice, **tokens(slack))) as desk:
-        desk.said("Slack: connected")
-        chatter = slack.say(bob, room, "Lunch at noon?")
-        ts = slack.say(ann, room, slack.mention(QUESTION))
-        (reply,) = finished(slack, room, ts)
-        assert reply.text.startswith("You have 14 days")
-        assert "Reviews: writing, reading and removing them" in reply.text
-        assert len(slack.changes(room, reply.ts)) >= 2, "it was seen being written"
-        assert slack.replies_to(room, chatter) == [], "nobody asked the agent"
-        direct = slack.say(bob, slack.dm(bob), "Are cats allowed in all homes?")
-        slack.wait_for(lambda: slack.replies_to(slack.dm(bob), direct) or len(slack.visible(slack.dm(bob))) > 1, 40)
-        assert desk.stop() == 0
+def frontdesk(house: House, *arguments: str) -> str:
+    command = [str(FRONTDESK), *arguments]
+    return subprocess.run(command, env=house.settings, check=True, capture_output=True, text=True).stdout
 
 
-def test_a_channel_may_hear_every_question(data: Path, slack: SlackServer, tmp_path: Path) -> None:
-    ann = slack.add_user("ann")
-    room, other = slack.add_channel("help", [ann]), slack.add_channel("random", [ann])
-    config = tmp_path / "frontdesk.toml"
-    config.write_text(f'[channels."slack:{slack.team.id}/{room}"]\nmode = "only-when-sure"\n')
-    with running("--config", str(config), "run", **environment(data, **tokens(slack))) as desk:
-        desk.said("Slack: connected")
-        unheard = slack.say(ann, other, QUESTION)
-        unsure = slack.say(ann, room, "What is the capital of Peru?")
-        ts = slack.say(ann, room, QUESTION)
-        assert len(finished(slack, room, ts, "14 days")) == 1
-        assert slack.replies_to(other, unheard) == []
-        assert slack.replies_to(room, unsure) == []
-        assert desk.stop() == 0
+# --- where people ask
 
 
-def test_staff_hear_of_who_wants_a_person(data: Path, slack: SlackServer) -> None:
-    ann, eve = slack.add_user("ann"), slack.add_user("eve")
-    room, staff = slack.add_channel("help", [ann]), slack.add_channel("staff", [eve])
-    here = environment(data, FRONTDESK_STAFF_CHANNEL=f"slack:{slack.team.id}/{staff}", **tokens(slack))
-    with running(**here) as desk:
-        desk.said("Slack: connected")
-        ts = slack.say(ann, room, slack.mention("Let me talk to a person, please."))
-        slack.wait_for(lambda: slack.replies_to(room, ts), 30)
-        slack.wait_for(lambda: [seen for seen in slack.visible(staff) if seen.ours], 30)
-        assert len([seen for seen in slack.visible(staff) if seen.ours]) == 1
-        assert desk.stop() == 0
+def test_a_direct_message_is_answered(house: House) -> None:
+    ann = house.slack.add_user("ann")
+    direct = house.slack.dm(ann)
+    with house.talking.held():
+        for text in ("My stay in Braga is over.", "It was nice there!", QUESTION):
+            house.slack.say(ann, direct, text)
+    (reply,) = answers(house, direct)
+    house.settle()
+    assert ours(house, direct) == [reply], "answered together, once"
+    asked = next(call.said for call in reversed(house.model.calls) if "Braga" in call.said)
+    assert asked.rindex("Braga") < asked.rindex("nice there") < asked.rindex(QUESTION)
+
+    house.slack.say(ann, direct, "And can I change it after that?")
+    assert len(answers(house, direct, 2)) == 2
+    followed = next(call.said for call in reversed(house.model.calls) if "change it after that" in call.said)
+    assert "14 days after check-out" in followed, "it knows what it said"
+    house.slack.say(ann, direct, PETS, thread_ts=reply.thread_ts or reply.ts)
+    assert "Pets allowed" in answers(house, direct, 3)[-1].text
 
 
-@pytest.mark.parametrize("when", ["while it is written", "before it begins"])
-def test_a_killed_process_answers_once_after_its_next_start(
-    data: Path, slack: SlackServer, model: ModelServer, when: str
-) -> None:
-    ann = slack.add_user("ann")
-    room = slack.add_channel("help", [ann])
-    here = environment(data, FRONTDESK_MODEL=model.choice, **tokens(slack))
-    with running(**here) as desk:
-        desk.said("Slack: connected")
-        ts = slack.say(ann, room, slack.mention(QUESTION))
-        if when == "while it is written":
-            slack.wait_for(lambda: any("You have" in seen.text for seen in slack.replies_to(room, ts)), 30)
-        else:
-            slack.wait_for(lambda: model.calls or not slack.unacknowledged, 30)
-        desk.process.kill()
-        desk.process.wait(10)
-    with running(**here) as again:
-        again.said("Slack: connected")
-        slack.redeliver_unacknowledged()
-        replies = finished(slack, room, ts)
-        time.sleep(1)
-        assert len(slack.replies_to(room, ts)) == 1, [seen.text for seen in replies]
-        assert again.stop() == 0
+def test_a_mention_is_answered_with_its_source_and_followed(house: House) -> None:
+    ann, room = house.room()
+    bob = house.slack.add_user("bob")
+    house.slack.channels[room].members.append(bob)
+    chatter = house.slack.say(bob, room, "Lunch at noon?")
+    with house.talking.held(pieces=4):
+        ts = house.slack.say(ann, room, house.slack.mention(QUESTION))
+        assert house.draft(room, ts).text.startswith("You have")
+    reply = house.once(room, ts)
+    assert reply.text.startswith("You have 14 days")
+    assert "Reviews: writing, reading and removing them" in reply.text
+    assert len(house.slack.changes(room, reply.ts)) >= 2, "it was seen being written"
+    assert house.slack.replies_to(room, chatter) == [], "nobody asked the agent"
+
+    house.slack.say(ann, room, PETS, thread_ts=ts)
+    house.final(room, ts, "Pets allowed", BUTTON)
+    house.slack.say(bob, room, "Is that so?", thread_ts=ts)
+    house.settle()
+    assert len(house.slack.replies_to(room, ts)) == 2, "bob did not ask the agent"
 
 
-def test_what_runs_ends_before_it_stops(data: Path, slack: SlackServer, model: ModelServer) -> None:
-    ann = slack.add_user("ann")
-    room = slack.add_channel("help", [ann])
-    with running(**environment(data, FRONTDESK_MODEL=model.choice, **tokens(slack))) as desk:
-        desk.said("Slack: connected")
-        ts = slack.say(ann, room, slack.mention(QUESTION))
-        slack.wait_for(lambda: model.calls, 30)
-        desk.process.terminate()
-        desk.said("Stopping")
-        status, told = desk.get("/readyz")
-        assert (status, told["parts"]["process"]) == (503, "is stopping")
-        assert desk.ended() == 0
-    assert answered(slack, room, ts)
+def test_a_channel_may_hear_every_question(house: House) -> None:
+    ann, room = come_in(house, "every")
+    ts = house.slack.say(ann, room, QUESTION)
+    told = house.slack.say(ann, room, "Thanks everybody, see you tomorrow.")
+    assert house.once(room, ts).text.startswith("You have 14 days")
+    assert house.slack.replies_to(room, told) == []
 
 
-def test_signed_events_over_http(data: Path, slack: SlackServer) -> None:
-    ann = slack.add_user("ann")
-    room = slack.add_channel("help", [ann])
+def test_a_channel_may_hear_what_is_sure_only(house: House) -> None:
+    ann, room = come_in(house, "sure")
+    unsure = house.slack.say(ann, room, "What is the capital of Peru?")
+    ts = house.slack.say(ann, room, QUESTION)
+    assert house.once(room, ts).text.startswith("You have 14 days")
+    assert house.slack.replies_to(room, unsure) == []
+
+
+def test_a_channel_may_be_left_alone(house: House) -> None:
+    ann, room = come_in(house, "off")
+    ts = house.slack.say(ann, room, house.slack.mention(QUESTION))
+    house.settle()
+    assert house.slack.replies_to(room, ts) == []
+
+
+def test_a_command_is_answered_privately_and_shared(house: House) -> None:
+    ann, room = house.room()
+    bob = house.slack.add_user("bob")
+    house.slack.channels[room].members.append(bob)
+    house.slack.slash(ann, room, "/support", QUESTION)
+    (private,) = house.slack.wait_for(lambda: house.slack.ephemeral(ann, room), 20)
+    assert private.text.startswith("You have 14 days")
+    assert "Reviews: writing" in private.text
+    assert (ours(house, room), house.slack.ephemeral(bob, room)) == ([], [])
+    house.slack.click_ephemeral(ann, room, "frontdesk_share")
+    house.slack.wait_for(lambda: ours(house, room) and not house.slack.ephemeral(ann, room), 20)
+    (shared,) = ours(house, room)
+    assert shared.text.startswith("You have 14 days")
+
+
+def test_a_shortcut_asks_about_a_message(house: House) -> None:
+    ann, room = house.room()
+    bob = house.slack.add_user("bob")
+    house.slack.channels[room].members.append(bob)
+    ts = house.slack.say(bob, room, QUESTION)
+    house.slack.message_shortcut(ann, room, ts, "ask_about_message")
+    assert house.once(room, ts).text.startswith("You have 14 days")
+
+
+# --- files
+
+
+def test_a_text_file_is_read_and_a_picture_is_not(house: House) -> None:
+    ann = house.slack.add_user("ann")
+    direct = house.slack.dm(ann)
+    house.slack.share_file(ann, direct, "booking.txt", b"Booking 4711, check-out on Monday.", text=QUESTION)
+    answers(house, direct)
+    assert any("Booking 4711, check-out on Monday." in call.said for call in house.model.calls)
+
+    bob = house.slack.add_user("bob")
+    direct = house.slack.dm(bob)
+    house.slack.share_file(bob, direct, "room.png", b"\x89PNG\r\n\x1a\n" + bytes(64), "image/png", QUESTION)
+    (reply,) = answers(house, direct)
+    assert "14 days" in reply.text
+    assert "I could not read room.png: pictures cannot be read here." in reply.text
+    assert not any(call.images for call in house.model.calls)
+
+
+# --- who reads along
+
+
+def test_internal_documents_stay_inside(house: House) -> None:
+    ann, team = come_in(house, "team")
+    house.slack.say(ann, team, house.slack.mention(INTERNAL))
+    answers(house, team)
+    assert any("Duty manager" in call.said for call in house.model.calls)
+    house.model.calls.clear()
+
+    bob, partners = come_in(house, "partners")
+    ts = house.slack.say(bob, partners, house.slack.mention(INTERNAL))
+    house.slack.wait_for(lambda: any(BUTTON in one.text or TAKEN_OVER in one.text for one in ours(house, partners)), 20)
+    house.settle()
+    assert not any("goodwill" in seen.text or "INTERNAL" in seen.text for seen in house.slack.replies_to(partners, ts))
+    assert not any("Duty manager" in call.said for call in house.model.calls)
+
+
+# --- people
+
+
+def test_feedback_is_kept_with_its_reason(house: House) -> None:
+    ann, room, ts = house.ask()
+    reply = house.once(room, ts)
+    house.slack.click(ann, room, reply.ts, "frontdesk_feedback", f"unhelpful|slack:{house.slack.team.id}/{room}#{ts}")
+    view = house.slack.wait_for(lambda: [one for one in house.slack.views if one.user == ann])[0]
+    house.slack.submit(ann, view.id, {"reason": "I asked about hosts."})
+    stored = house.data / "frontdesk.sqlite3"
+    with closing(sqlite3.connect(f"file:{stored}?mode=ro", uri=True)) as database:
+        kept = database.execute("select helpful, reason from feedback where author like ?", (f"%{ann}",)).fetchall()
+    assert kept == [(0, "I asked about hosts.")]
+
+
+def test_who_wants_a_person_gets_one(house: House) -> None:
+    slack = house.slack
+    ann, room, ts = house.ask()
+    reply = house.once(room, ts)
+    slack.click(ann, room, reply.ts, "frontdesk_person")
+    house.final(room, ts, TAKEN_OVER)
+    (post,) = house.told(f"({ann})")
+    assert "the customer asked for one" in post.text
+    tickets = json.loads(frontdesk(house, "tickets", "--json"))["tickets"]
+    (ticket,) = [one for one in tickets if one["customer"] == f"slack:{slack.team.id}/{ann}"]
+    assert ticket["status"] == "open"
+
+    # From here on it is between them, until the agent is asked again or the ticket is resolved.
+    slack.channels[room].members.append(house.eve)
+    slack.say(house.eve, room, "Hi, I am Eve. What is it about?", thread_ts=ts)
+    before = house.once_more(room, ts)
+    slack.say(ann, room, PETS, thread_ts=ts)
+    assert house.once_more(room, ts) == before, "staff have spoken"
+    slack.say(ann, room, slack.mention(PETS), thread_ts=ts)
+    house.final(room, ts, "Pets allowed", BUTTON)
+    frontdesk(house, "tickets", "resolve", str(ticket["number"]))
+    slack.say(ann, room, QUESTION, thread_ts=ts)
+    slack.wait_for(lambda: len(slack.replies_to(room, ts)) == len(before) + 2, 20)
+
+
+def test_admins_set_a_channel_and_nobody_else(house: House) -> None:
+    slack = house.slack
+    ann, room = house.room()
+    boss = slack.add_user("boss", admin=True)
+    slack.channels[room].members.append(boss)
+    slack.slash(ann, room, "/support", "settings")
+    (refusal,) = slack.wait_for(lambda: slack.ephemeral(ann, room))
+    assert refusal.text.startswith("Only the workspace's admins")
+    unheard = slack.say(ann, room, QUESTION)
+    slack.slash(boss, room, "/support", "settings")
+    view = slack.wait_for(lambda: [one for one in slack.views if one.user == boss])[0]
+    slack.submit(boss, view.id, {"mode": "every-question"})
+    (saved,) = slack.wait_for(lambda: slack.ephemeral(boss, room))
+    assert saved.text.startswith("Saved.")
+    ts = slack.say(ann, room, QUESTION)
+    house.once(room, ts)
+    assert slack.replies_to(room, unheard) == []
+
+
+# --- ways to be reached
+
+
+def free_address() -> str:
     with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    keys = tokens(slack) | {"SLACK_APP_TOKEN": "", "SLACK_SIGNING_SECRET": slack.signing_secret}
-    with running(**environment(data, FRONTDESK_SLACK_HTTP_ADDRESS=address, **keys)) as desk:
-        desk.said("Slack: connected")
-        assert f"Slack: signed HTTP at {address}/slack/events" in desk.out
-        slack.request_url = f"http://{address}/slack/events"
-        assert slack.verify_url()[0] == 200
-        ts = slack.say(ann, room, slack.mention(QUESTION))
-        assert len(finished(slack, room, ts, "14 days")) == 1
-        assert desk.stop() == 0
+        return f"127.0.0.1:{free.getsockname()[1]}"
 
 
-def test_a_worker_goes_on_where_another_process_died(
-    data: Path, slack: SlackServer, model: ModelServer, postgres_url: str
-) -> None:
-    ann = slack.add_user("ann")
-    room = slack.add_channel("help", [ann])
-    here = environment(data, FRONTDESK_MODEL=model.choice, DATABASE_URL=postgres_url, **tokens(slack))
+def test_signed_events_over_http(alone: House) -> None:
+    address, slack = free_address(), alone.slack
+    alone.settings |= {"SLACK_APP_TOKEN": "", "SLACK_SIGNING_SECRET": slack.signing_secret}
+    alone.settings |= {"FRONTDESK_SLACK_HTTP_ADDRESS": address}
+    assert f"Slack: signed HTTP at {address}/slack/events" in alone.desk.out
+    slack.request_url = f"http://{address}/slack/events"
+    assert slack.verify_url()[0] == 200
+    _, room, ts = alone.ask()
+    alone.once(room, ts)
+    assert alone.desk.stop() == 0
+
+
+def test_two_workspaces_that_installed_it(alone: House) -> None:
+    address, slack = free_address(), alone.slack
+    slack.team.installed = False
+    teams = [slack.team, slack.add_team("Second", installed=False)]
+    alone.settings |= {"SLACK_BOT_TOKEN": "", "SLACK_APP_TOKEN": "", "SLACK_SIGNING_SECRET": slack.signing_secret}
+    alone.settings |= {"SLACK_CLIENT_ID": slack.client_id, "SLACK_CLIENT_SECRET": slack.client_secret}
+    alone.settings |= {"FRONTDESK_SLACK_HTTP_ADDRESS": address}
+    assert alone.desk
+    slack.request_url = f"http://{address}/slack/events"
+    for team in teams:
+        assert install(slack, int(address.rpartition(":")[2]), team) == 200
+        person = slack.add_user("ann", team=team)
+        direct = slack.dm(person, team)
+        slack.say(person, direct, QUESTION)
+        (reply,) = answers(alone, direct)
+        assert reply.user == team.bot_user
+    assert alone.desk.stop() == 0
+
+
+# --- several processes
+
+
+def test_a_worker_goes_on_where_another_process_died(alone: House, postgres_url: str) -> None:
+    alone.settings["DATABASE_URL"] = postgres_url
     with ExitStack() as stack:
-        listening = stack.enter_context(running(**here))
-        listening.said("Slack: connected")
-        worker = stack.enter_context(running("worker", **here))
+        assert alone.desk
+        worker = stack.enter_context(running("worker", **alone.settings))
         worker.said("Working on what is in the queue.")
         worker.ready()
-        ts = slack.say(ann, room, slack.mention(QUESTION))
-        slack.wait_for(lambda: model.calls, 30)
-        assert not answered(slack, room, ts), "it was to be killed while it answers"
-        listening.process.kill()
-        assert len(finished(slack, room, ts)) == 1
+        with alone.talking.held(pieces=4):
+            _, room, ts = alone.ask()
+            alone.draft(room, ts)
+            alone.kill()
+        assert len(alone.final(room, ts)) == 1
         assert worker.stop() == 0
 
 
-def test_two_processes_on_one_postgres_answer_each_question_once(
-    data: Path, slack: SlackServer, postgres_url: str
-) -> None:
-    ann = slack.add_user("ann")
-    room = slack.add_channel("help", [ann])
-    here = environment(data, DATABASE_URL=postgres_url, **tokens(slack))
-    with running(**here) as one, running(**here) as two:
-        one.said("Slack: connected")
+def test_two_processes_on_one_postgres_answer_each_question_once(alone: House, postgres_url: str) -> None:
+    alone.settings["DATABASE_URL"] = postgres_url
+    with running(**alone.settings) as two:
+        assert alone.desk
         two.said("Slack: connected")
-        asked = [slack.say(ann, room, slack.mention(QUESTION)) for _ in range(6)]
-        for ts in asked:
-            assert len(finished(slack, room, ts, "14 days")) == 1
-        assert (one.stop(), two.stop()) == (0, 0)
+        for place in [alone.ask()[1:] for _ in range(6)]:
+            assert len(alone.final(*place)) == 1
+        assert (alone.desk.stop(), two.stop()) == (0, 0)

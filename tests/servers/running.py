@@ -27,23 +27,24 @@ def serving(server: AnyServer) -> Iterator[AnyServer]:
     """Run the server on a free port of 127.0.0.1, in a thread of its own."""
     ready = threading.Event()
     loop = asyncio.new_event_loop()
+    over = asyncio.Event()
 
-    async def start() -> web.AppRunner:
+    async def serve() -> None:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_routes(server.routes())
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        server.port = runner.addresses[0][1]
-        ready.set()
-        return runner
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            server.port = runner.addresses[0][1]
+            ready.set()
+            await over.wait()
+        finally:
+            await runner.cleanup()
 
     def run() -> None:
-        asyncio.set_event_loop(loop)
-        runner = loop.run_until_complete(start())
-        loop.run_forever()
-        loop.run_until_complete(runner.cleanup())
-        loop.close()
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(serve())
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
@@ -51,5 +52,7 @@ def serving(server: AnyServer) -> Iterator[AnyServer]:
     try:
         yield server
     finally:
-        loop.call_soon_threadsafe(loop.stop)
+        # An event that is set before anybody waits for it ends the wait, too: a test may be over before this loop goes on.
+        loop.call_soon_threadsafe(over.set)
         thread.join(10)
+        assert not thread.is_alive()

@@ -58,6 +58,7 @@ def upgrade() -> None:
         sa.Column("joins", sa.Boolean, nullable=False),
         sa.Column("private_reply", sa.Text, nullable=False),
         sa.Column("reply_in", sa.Text, nullable=False),
+        sa.Column("internal", sa.Boolean, nullable=False),
         sa.Column("edited_at", _MOMENT),
         sa.Column("deleted_at", _MOMENT),
         sa.Column("answered_by", sa.Text),
