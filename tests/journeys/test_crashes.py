@@ -88,12 +88,12 @@ def test_one_process_is_killed_again_and_again(tmp_path: Path, slack: SlackServe
     dice = random.Random(4)
     log = tmp_path / "log.txt"
     for point in POINTS:
-        with suicidal(point, dice.randint(1, 12), "run", log=log, **settings) as process:
+        with suicidal(point, dice.randint(1, 6), "run", log=log, **settings) as process:
             assert keep_asking(customers, lambda: process.poll() is not None, 30), f"it never came to {point}"
         assert process.returncode == -9, log.read_text()
-    for _ in range(3):
+    for _ in range(2):
         with suicidal("", 0, "run", log=log, **settings):
-            keep_asking(customers, lambda: False, dice.uniform(2.5, 4.5))
+            keep_asking(customers, lambda: False, dice.uniform(2.2, 3.5))
     with suicidal("", 0, "run", log=log, **settings) as process:
         assert keep_asking(customers, lambda: customers.all_answered, 60), told(customers, tmp_path / "data", log)
         keep_asking(customers, lambda: False, 2)

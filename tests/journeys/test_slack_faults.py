@@ -230,7 +230,7 @@ def test_fault_047_staff_hear_of_who_takes_no_direct_messages(house: House) -> N
     ann = house.slack.add_user("ann")
     direct = house.slack.dm(ann)
     house.slack.no_streams[direct] = "messages_tab_disabled"
-    house.slack.fail("chat.postMessage", "messages_tab_disabled")
+    house.slack.fail("chat.postMessage", "messages_tab_disabled", times=9)
     house.slack.say(ann, direct, f"{QUESTION} (closed)")
     (post,) = house.told("(closed)")
     assert f"({ann})" in post.text
