@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from agent.messages import Citation
 
 FENCE = re.compile(r"[ \t>]{0,40}+(?:(?:[-*+]|\d{1,9}[.)])[ \t]{1,4}+)?(`{3,}|~{3,})")
+_CLOSING = re.compile(r"[ \t>]{0,40}+(`{3,}|~{3,})[ \t]*$")
 HEADING = re.compile(r" {0,3}#{1,6}(?:[ \t]+|$)")
 _CODE = r"`(?!`)(?P<code>[^`\n]{1,1000})`(?!`)|``(?!`)(?P<code2>(?:[^`\n]|`(?!`)){1,1000}+)``(?!`)"
 _LINK = (
@@ -44,11 +45,12 @@ class Fences:
 
     def inside(self, line: str) -> bool:
         """Whether the next line belongs to a block of code; its first and last line do."""
-        found = FENCE.match(line)
         if self.fence:
-            if found and found[1].startswith(self.fence) and not line[found.end() :].strip():
+            closes = _CLOSING.match(line)
+            if closes and closes[1].startswith(self.fence):
                 self.fence = ""
             return True
+        found = FENCE.match(line)
         if found and not (found[1][0] == "`" and "`" in line[found.end() :]):
             self.fence = found[1]
         return bool(self.fence)

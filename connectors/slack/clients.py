@@ -28,6 +28,7 @@ TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5, sock_read=15)
 """Slack answers within a second or so; what takes longer than this is asked for again."""
 MOST_MEMBERS = 200
 """Of a channel whose members are looked at, one by one, before an internal document is shown there."""
+_MOST_AT_ONCE = 10
 KNOWN_SECONDS = 600.0
 """How long it is known whether somebody is a guest."""
 _MOST_CONNECTIONS = 200
@@ -146,6 +147,7 @@ class Clients:
         self._session: aiohttp.ClientSession | None = None
         self._clients: dict[str, AsyncWebClient] = {}
         self._identities: dict[str, Identity] = {}
+        self._asking: dict[str, asyncio.Task[Identity]] = {}
 
     @property
     def session(self) -> aiohttp.ClientSession:
@@ -191,10 +193,23 @@ class Clients:
 
     async def identity(self, team_id: str) -> Identity:
         """Who the app is in a workspace, asked once."""
-        if team_id not in self._identities:
-            told = await self.request(team_id, "auth.test", {})
-            self._identities[team_id] = Identity(str(told.get("user_id", "")), str(told.get("bot_id", "")))
+        known = self._identities.get(team_id)
+        if known is not None:
+            return known
+        asking = self._asking.get(team_id)
+        if asking is None or asking.done():
+            asking = self._asking[team_id] = asyncio.create_task(self._identify(team_id))
+            asking.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(asking)
+
+    async def _identify(self, team_id: str) -> Identity:
+        told = await self.request(team_id, "auth.test", {})
+        self.know(team_id, str(told.get("user_id", "")), str(told.get("bot_id", "")))
         return self._identities[team_id]
+
+    def know(self, team: str, user: str, bot: str) -> None:
+        """Who the app is in a workspace, for who has been told already."""
+        self._identities[team] = Identity(user, bot)
 
     async def bot_user(self, team: str) -> str:
         """The id of the app's user in a workspace."""
@@ -285,7 +300,13 @@ async def outsiders_read(clients: Clients, address: Address) -> bool:
             return True
         ours = await clients.bot_user(address.space)
         members = [member for member in _list(told["members"]) if member != ours]
-        return any(await asyncio.gather(*(_is_outside(clients, address.space, member) for member in members)))
+        few = asyncio.Semaphore(_MOST_AT_ONCE)
+
+        async def outside(member: str) -> bool:
+            async with few:
+                return await _is_outside(clients, address.space, member)
+
+        return any(await asyncio.gather(*(outside(member) for member in members)))
     except (Refused, Limited, Doubtful, DeliveryError, KeyError, TypeError, AttributeError):
         return True
 

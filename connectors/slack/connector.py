@@ -189,6 +189,7 @@ class SlackConnector:
                 self._trouble = f"Slack cannot be reached: {error or type(error).__name__}"
             else:
                 self._home = str(answer.get("team_id"))
+                self.clients.know(self._home, str(answer.get("user_id") or ""), str(answer.get("bot_id") or ""))
                 self._revoked.discard(self._home)
                 self._tell_missing(_header(answer.headers, "x-oauth-scopes"))
                 return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -35,6 +36,8 @@ _log = logging.getLogger(__name__)
 
 FINAL_SECONDS = 90.0
 """How long a final reply is tried, unless told otherwise."""
+STOP_SECONDS = 10.0
+"""After that long a stream that cannot be ended is given its last words, and is ended later."""
 _RESPONSE_MINUTES = 29
 """A response_url takes five posts within 30 minutes (docs.slack.dev, handling user interaction)."""
 _MOST_RESPONSES = 5
@@ -194,8 +197,8 @@ class SlackDelivery:
         if len(self._claimed) > 20_000:
             self._claimed.clear()
 
-    def _patience(self, doing: str) -> Patience:
-        return Patience(self._final_seconds, doing, self._clock)
+    def _patience(self, doing: str, seconds: float | None = None) -> Patience:
+        return Patience(min(seconds or self._final_seconds, self._final_seconds), doing, self._clock)
 
     def _leave(self, task: asyncio.Task[None] | None) -> None:
         """Let a task run in the background until it is done or this is closed."""
@@ -226,6 +229,8 @@ class SlackDelivery:
 
     async def _reply(self, turn: _Turn, event: Answer | Handoff, patience: Patience) -> None:
         standing = turn.standing
+        if standing.stopped and isinstance(event, Answer):
+            return
         if standing.streaming:
             if isinstance(event, Answer) and await self._close_stream(turn, event, patience):
                 return
@@ -233,6 +238,8 @@ class SlackDelivery:
                 patience, metadata=metadata_of(standing.turn, 0), **turn.surface.active()
             ):
                 turn.surface.ended()
+        if standing.stopped and isinstance(event, Answer):
+            return
         without_blocks = False
         for number, (limit, plain) in enumerate(_STYLES):
             if without_blocks and not plain:
@@ -268,7 +275,14 @@ class SlackDelivery:
         below: Json = {"blocks": blocks.closing_blocks(event.citations, standing.turn)}
         below |= {"metadata": metadata_of(standing.turn, 0), **turn.surface.active()}
         try:
-            done = await standing.stop(patience, eager=bool(rest), **({"markdown_text": rest} if rest else {}), **below)
+            soon = self._patience("end a stream", STOP_SECONDS)
+            done = await standing.stop(soon, eager=bool(rest), **({"markdown_text": rest} if rest else {}), **below)
+        except DeliveryError:
+            # All words first; to end it may take longer.
+            with suppress(Refused, Doubtful, Limited):
+                if rest:
+                    await calls.once("chat.appendStream", where | {"markdown_text": rest})
+            done = await standing.stop(patience, **below)
         except Limited:
             # All words are shown before it waits to end the stream.
             try:

@@ -50,6 +50,8 @@ class Standing:
         self.streaming = False
         self.doubt = False
         self.deleted = False
+        self.stopped = False
+        """The customer pressed Stop: what is shown of the answer is all that is to be shown."""
         self._posts = posts
         self._asked = asked
         self._claimed = claimed
@@ -85,7 +87,7 @@ class Standing:
         args |= {"oldest": self._asked} if self._asked else {}
         marked: dict[int, str] = {}
         unmarked: list[str] = []
-        pages, left = 0, _LOOK_WAITS
+        pages, left, limited = 0, _LOOK_WAITS, 0
         while pages < _MOST_PAGES:
             wait = min(left, self.calls.pace.book(self.place.team, method))
             left -= wait
@@ -95,9 +97,14 @@ class Standing:
                 told = await self.calls.once(method, args)
             except Limited:
                 if left <= 0:
-                    break
+                    # Nothing is known, so it stays in doubt.
+                    return
+                pause = min(left, 2.0**limited, 16.0)
+                limited, left = limited + 1, left - pause
+                await asyncio.sleep(pause)
                 continue
             except Refused as refused:
+                # It will be refused the next time, too.
                 _log.warning("Slack: posts of a turn could not be looked for: %s", refused.error)
                 break
             except Doubtful as doubt:
@@ -135,9 +142,13 @@ class Standing:
         `content` is `text` and `blocks`, or `markdown_text`. Raises `Refused` and `DeliveryError`.
         """
         content = {**content, "metadata": metadata_of(self.turn, part)}
-        if part not in self.parts and self.doubt:
-            await self.find(patience)
         while True:
+            if part not in self.parts and self.doubt:
+                await self.find(patience)
+                if self.doubt:
+                    raise DeliveryError(
+                        "Slack does not tell whether a reply is there already.", "It is tried again later."
+                    )
             if part in self.parts:
                 try:
                     await self._update(self.parts[part], content, patience)
@@ -148,6 +159,8 @@ class Standing:
                     if not refused.closed:
                         raise
                     self._claimed.pop((self.place.channel, self.parts.pop(part)), None)
+                    # Whoever looks would find the same post again.
+                    self.doubt = False
                     continue
                 return True
             if await self._post(part, content, patience):
@@ -163,7 +176,6 @@ class Standing:
         except Doubtful as doubt:
             self.doubt = True
             await patience.again(str(doubt))
-            await self.find(patience)
             return False
         await self.keep(part, str(told["ts"]))
         return True
@@ -190,7 +202,12 @@ class Standing:
         except Refused as refused:
             if refused.error == "message_not_in_streaming_state":
                 return refused.after_doubt
-            if more and not refused.final and refused.error != "stopped_by_user":
+            if refused.error == "stopped_by_user":
+                self.stopped = True
+                return False
+            if refused.final and refused.error != "message_not_found":
+                raise
+            if more and not refused.final:
                 await self.stop(patience, ts=ts)
             return False
         return True
@@ -276,6 +293,7 @@ class LiveDraft:
                 await self._standing.recall()
             if self._standing.doubt and not self._standing.parts:
                 await self._standing.find(Patience(_DRAFT_PATIENCE, "look for an earlier draft"))
+                self._ended = self._standing.doubt
             if self._standing.parts and not self._started:
                 self._edits = True
             while self._newest is not None and not self._final.is_set() and not self._ended:
@@ -367,6 +385,10 @@ class LiveDraft:
             return
         if standing.doubt:
             await standing.find(Patience(_DRAFT_PATIENCE, "look for an earlier draft"))
+        if standing.doubt:
+            # The final reply has the time to find out.
+            self._ended = True
+            return
         if standing.parts:
             self._pending, self._started = "", self._last
         if self._newest is None:
@@ -409,7 +431,7 @@ class LiveDraft:
                 self._newest = self._taken
         except Refused as refused:
             if refused.error == "stopped_by_user":
-                self._ended, self._edits, standing.streaming = True, True, False
+                self._ended, standing.stopped, standing.streaming = True, True, False
             elif refused.error == "message_not_found":
                 self._ended = standing.deleted = True
             elif refused.error == "message_not_in_streaming_state":
@@ -446,4 +468,9 @@ class LiveDraft:
         shown = next(iter(messages(self._taken)), "")
         if shown and shown != self._edited:
             self._edited = shown
-            self._ended = not await standing.put(0, {"markdown_text": shown}, Patience(_DRAFT_PATIENCE, "show a draft"))
+            try:
+                done = await standing.put(0, {"markdown_text": shown}, Patience(_DRAFT_PATIENCE, "show a draft"))
+            except Refused:
+                # The next draft would be refused, too, and use up the pace of the final reply.
+                done = False
+            self._ended = not done
