@@ -379,6 +379,15 @@ TABLE: tuple[Setting, ...] = (
         form="an address that begins with https:// or http://",
     ),
     Setting(
+        "prompts",
+        tuple,
+        (),
+        "Questions that are suggested to people who open the agent, at most four: a list in frontdesk.toml.",
+        "How do I cancel?, Where is my order?",
+        pattern=r"\S.{0,299}",
+        form="questions of at most 300 characters",
+    ),
+    Setting(
         "slack_commands",
         tuple,
         ("/support", "/handoff"),

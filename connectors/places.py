@@ -114,6 +114,11 @@ async def workspace(name: str, settings: Settings) -> str:
     return f"workspace {told.get('team_id', '')} ({told.get('team', '')}), as @{told.get('user', '')}"
 
 
+def prompts_of(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """The questions that are suggested, each with its title."""
+    return tuple((one[:_LONGEST_TITLE], one) for one in settings["prompts"])
+
+
 def slack_settings(settings: Settings, database: Path | str) -> SlackSettings:
     """What the connector for Slack is told."""
     from connectors.slack.settings import SlackSettings
@@ -137,6 +142,7 @@ def slack_settings(settings: Settings, database: Path | str) -> SlackSettings:
         admins=_of_slack(settings["staff_admins"]),
         commands=(ask, hand_over),
         company=settings["company"],
+        prompts=prompts_of(settings),
     )
 
 
@@ -163,6 +169,7 @@ def _slack(desk: Desk) -> Place:
         get_channel=get_channel,
         set_channel=set_channel,
         open_tickets=open_tickets,
+        asker_of=desk.ledger.asker_of,
     )
 
 

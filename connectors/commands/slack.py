@@ -13,7 +13,7 @@ from connectors.channels import staff_room
 from connectors.commands.findings import Finding
 from connectors.commands.options import Options
 from connectors.composition import read_settings
-from connectors.places import slack_mode
+from connectors.places import prompts_of, slack_mode
 
 if TYPE_CHECKING:
     from slack_sdk.web.async_client import AsyncWebClient
@@ -30,6 +30,7 @@ def manifest(options: Options, *, url: str, name: str, legacy: bool, oauth: bool
         url=url,
         commands=settings["slack_commands"],
         company=settings["company"],
+        prompts=prompts_of(settings),
         legacy=legacy,
         oauth=oauth,
     )
@@ -122,7 +123,7 @@ async def _asked(
     except SlackApiError as error:
         return {}, str(error.response.get("error") or "refused")
     except (aiohttp.ClientError, OSError, TimeoutError, AttributeError) as error:
-        return {}, f"{client.base_url} cannot be reached: {error or type(error).__name__}"
+        return {}, f"{client.base_url} cannot be reached: {str(error) or type(error).__name__}"
     granted = next((str(value) for key, value in response.headers.items() if key.lower() == "x-oauth-scopes"), "")
     data = response.data if isinstance(response.data, dict) else {}
     return {**data, _GRANTED: granted}, ""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PERSON_TEXT = "I would like to talk to a person."
 EXPIRED = "This button has expired."
 NOT_YOURS = "Only who asked can do this."
+ASK_YOURSELF = "Somebody else asked this. To talk to a person about something of yours, send me a message of your own."
 _OURS = "frontdesk_"
 _LINKS = ("frontdesk_open",)
 
@@ -70,9 +71,14 @@ class Actions:
         if not click.is_turn(click.value) or not click.ts:
             return False
         desk = self._desk
+        asker = await desk.asker_of(click.value) if desk.asker_of is not None else ""
+        if asker.rpartition("/")[2] not in ("", click.user) and not await desk.people.is_staff(click.team, click.user):
+            desk.note(click.response_url, ASK_YOURSELF)
+            return True
         outside = await desk.author_is_outside(click.team, click.user, click.home)
         message = Message(
-            id=f"{address.channel}#{click.ts}",
+            # Pressed twice, it is wanted once.
+            id=f"{address.channel}#{desk.stamp(f'person {click.value} {click.user}')}",
             address=address,
             author=click.user,
             role="customer",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -18,7 +18,7 @@ from agent.messages import Address, Attachment, Delivery, Message
 from connectors.connector import Posts, Receive
 from connectors.slack.clients import Clients, Doubtful, Limited, Refused
 from connectors.slack.delivery import SlackDelivery
-from connectors.slack.desk import Desk, GetChannel, OpenTickets, SetChannel
+from connectors.slack.desk import AskerOf, Desk, GetChannel, OpenTickets, SetChannel
 from connectors.slack.events import LOOK_UP_FILE, files_of, hear
 from connectors.slack.listening import Listening
 from connectors.slack.manifest import SCOPES, scopes
@@ -43,6 +43,8 @@ _REFUSED = (
 _MOST_SAID = 20
 """Messages of a thread that are caught up with."""
 _SECONDS_TO_LEAVE = 5.0
+SECONDS_BETWEEN_LOOKS = 60.0
+"""How often it is looked whether a token that was refused is accepted again."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,8 +67,11 @@ class SlackConnector:
         get_channel: GetChannel | None = None,
         set_channel: SetChannel | None = None,
         open_tickets: OpenTickets | None = None,
+        asker_of: AskerOf | None = None,
     ) -> None:
         settings.check()
+        self._asker_of = asker_of
+        self._watching: asyncio.Task[None] | None = None
         self._settings = settings
         self._get_channel, self._set_channel, self._open_tickets = get_channel, set_channel, open_tickets
         self._installations = installations
@@ -133,6 +138,7 @@ class SlackConnector:
             self._get_channel,
             self._set_channel,
             self._open_tickets,
+            self._asker_of,
         )
 
     def _serves(self) -> bool:
@@ -146,6 +152,7 @@ class SlackConnector:
             host=settings.host,
             port=settings.port,
             path=settings.path,
+            signing_secret=settings.signing_secret,
         )
 
     async def _until_closed(self, app: AsyncApp) -> None:
@@ -186,7 +193,7 @@ class SlackConnector:
                     ) from None
                 self._trouble = f"Slack did not accept auth.test: {code}"
             except (aiohttp.ClientError, OSError, TimeoutError, AttributeError) as error:
-                self._trouble = f"Slack cannot be reached: {error or type(error).__name__}"
+                self._trouble = f"Slack cannot be reached: {str(error) or type(error).__name__}"
             else:
                 self._home = str(answer.get("team_id"))
                 self.clients.know(self._home, str(answer.get("user_id") or ""), str(answer.get("bot_id") or ""))
@@ -227,14 +234,37 @@ class SlackConnector:
             return
         _log.error("the app was removed from the Slack workspace %s: nothing more is heard or shown there", team)
         self._revoked.add(team)
-        if self._installations is not None:
+        if self._installations is None:
+            self._watching = asyncio.get_running_loop().create_task(self._until_accepted(team))
+        else:
             await self._installations.remove(team)
 
     # Showing.
 
     async def deliver(self, delivery: Delivery, /) -> None:
         """Show a status, a draft or a reply. Raises `DeliveryError`."""
-        await self._delivery.deliver(delivery)
+        with self._noting_lost_tokens(delivery.address.space):
+            await self._delivery.deliver(delivery)
+
+    @contextmanager
+    def _noting_lost_tokens(self, team: str) -> Iterator[None]:
+        """A token that is refused here is refused everywhere, until somebody mends it."""
+        try:
+            yield
+        except DeliveryError as error:
+            if error.token and team not in self._revoked:
+                _log.critical("Slack refuses the token of the workspace %s: %s", team, error)
+                self._revoked.add(team)
+                self._watching = asyncio.get_running_loop().create_task(self._until_accepted(team))
+            raise
+
+    async def _until_accepted(self, team: str) -> None:
+        while team in self._revoked:
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            with suppress(Refused, Limited, Doubtful, DeliveryError):
+                await self.clients.request(team, "auth.test", {})
+                self._revoked.discard(team)
+                _log.warning("Slack accepts the token of the workspace %s again.", team)
 
     async def fetch(self, address: Address, attachment: Attachment, most_bytes: int, /) -> bytes:
         """The first bytes of a file. Raises `DeliveryError`."""
@@ -281,11 +311,14 @@ class SlackConnector:
 
     async def notify(self, room: Address, ticket: Ticket, /) -> str:
         """Tell the staff of a ticket in their room, once."""
-        return await self._delivery.notify(room, ticket)
+        with self._noting_lost_tokens(room.space):
+            return await self._delivery.notify(room, ticket)
 
     async def close(self) -> None:
         """Leave Slack: `listen` returns."""
         self._closed.set()
+        if self._watching is not None:
+            self._watching.cancel()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._left.wait(), _SECONDS_TO_LEAVE)
         await self._delivery.close()

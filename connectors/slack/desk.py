@@ -22,6 +22,8 @@ from connectors.slack.settings import SlackSettings
 GetChannel = Callable[[str], Awaitable[Mapping[str, str]]]
 SetChannel = Callable[[str, Mapping[str, str], str], Awaitable[None]]
 OpenTickets = Callable[[str], Awaitable[Sequence[tuple[str, str]]]]
+AskerOf = Callable[[str], Awaitable[str]]
+"""Who asked what a turn answers, `slack:T1/U1`; empty when that is not known."""
 
 _MOST_STAMPS = 10_000
 _SECONDS_TO_RESPOND = 5
@@ -43,6 +45,7 @@ class Desk:
     get_channel: GetChannel | None = None
     set_channel: SetChannel | None = None
     open_tickets: OpenTickets | None = None
+    asker_of: AskerOf | None = None
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     _stamps: OrderedDict[str, str] = field(default_factory=OrderedDict)
     _last_stamp: int = 0

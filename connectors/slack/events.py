@@ -139,6 +139,8 @@ def _said(body: Mapping[str, Any], event: Mapping[str, Any], room: RoomFacts) ->
     channel, ts = identifier(event.get("channel")), timestamp(event.get("ts"))
     if event.get("hidden") or not channel or not ts or not is_said_by_person(event, room):
         return None
+    if room.author is not None and room.author.bot:
+        return None
     direct = channel_kind(event) == "im"
     thread = timestamp(event.get("thread_ts"))
     mentioned = event.get("type") == "app_mention" or mentions_bot(event, room.bot_user)

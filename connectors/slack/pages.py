@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from slack_sdk.signature import SignatureVerifier
 
+from agent.errors import SettingsError
 from connectors.slack.manifest import INSTALL_PATH, REDIRECT_PATH
 from connectors.slack.oauth import Installations
 
@@ -19,17 +23,21 @@ if TYPE_CHECKING:
 LONGEST_BODY = 1024 * 1024
 """Bytes of a delivery. Slack's are far smaller."""
 
+_SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
 async def serving(
-    app: AsyncApp | None, installations: Installations | None, *, host: str, port: int, path: str
+    app: AsyncApp | None, installations: Installations | None, *, host: str, port: int, path: str, signing_secret: str
 ) -> AsyncIterator[int]:
-    """Serve on `port` (0: any), which is yielded: deliveries to `app`, and OAuth's pages for `installations`."""
+    """Serve on `port` (0: any), which is yielded: deliveries to `app`, and OAuth's pages for `installations`.
+
+    Raises `SettingsError` when the port is not to be had.
+    """
     server = web.Application(client_max_size=LONGEST_BODY)
     if app is not None:
-        server.router.add_post(path, _Deliveries(app).hear)
+        server.router.add_post(path, _Deliveries(app, signing_secret).hear)
     if installations is not None:
         pages = _Pages(installations)
         server.router.add_get(INSTALL_PATH, pages.install)
@@ -37,7 +45,13 @@ async def serving(
     runner = web.AppRunner(server, access_log=None, shutdown_timeout=3)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise SettingsError(
+                f"slack_http_address: {host}:{port} cannot be listened on: {error.strerror or error}.",
+                "Stop what listens there, or choose another: FRONTDESK_SLACK_HTTP_ADDRESS=0.0.0.0:3001",
+            ) from error
         bound = int(runner.addresses[0][1])
         _log.info("listening for Slack on port %d", bound)
         yield bound
@@ -46,16 +60,23 @@ async def serving(
 
 
 class _Deliveries:
-    def __init__(self, app: AsyncApp) -> None:
+    def __init__(self, app: AsyncApp, signing_secret: str) -> None:
         self._app = app
+        self._signatures = SignatureVerifier(signing_secret)
 
     async def hear(self, request: web.Request) -> web.Response:
-        """One delivery; Bolt checks its signature first."""
+        """One delivery. Of what Slack has not signed nothing is read."""
         from slack_bolt.adapter.aiohttp import to_aiohttp_response, to_bolt_request
 
+        body = await request.read()
+        signed = _SECONDS.fullmatch(request.headers.get("X-Slack-Request-Timestamp", ""))
         try:
+            if not signed or not self._signatures.is_valid_request(body, dict(request.headers)):
+                return web.Response(status=401, text="The signature is not Slack's.")
+            if request.content_type == "application/json" and not isinstance(json.loads(body), dict):
+                return web.Response(status=400)
             delivered = await to_bolt_request(request)
-        except (ValueError, LookupError):
+        except (ValueError, LookupError, RecursionError):
             # Not UTF-8, or no JSON: Slack sends no such thing.
             return web.Response(status=400)
         return await to_aiohttp_response(await self._app.async_dispatch(delivered))

@@ -104,6 +104,10 @@ def test_the_workspace_is_the_installed_one() -> None:
     assert hear(body(said(), authorizations=[], team_id="T2"), FACTS) is None
 
 
+def test_a_bot_is_not_heard_even_if_the_event_does_not_say_so() -> None:
+    assert hear(said(), replace(FACTS, author=replace(ANN, bot=True))) is None
+
+
 def test_staff_in_a_channel_and_customer_in_a_direct_message() -> None:
     assert heard(said(), STAFF).role == "staff"
     assert heard(said(channel=DIRECT, channel_type="im"), STAFF).role == "customer"
@@ -116,7 +120,6 @@ def test_staff_in_a_channel_and_customer_in_a_direct_message() -> None:
         (None, {}),
         (replace(ANN, guest=True), {}),
         (replace(ANN, stranger=True), {}),
-        (replace(ANN, bot=True), {}),
         (replace(ANN, team="T9"), {}),
         (ANN, {"user_team": "T9"}),
         (ANN, {"source_team": "T9"}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import http.client
 import json
 import time
@@ -219,7 +220,16 @@ async def test_unsigned_large_and_strange_requests_are_refused(slack: SlackServe
         assert await asyncio.to_thread(post, connector.port, body) == 401
         forged = {"X-Slack-Request-Timestamp": str(int(time.time())), "X-Slack-Signature": "v0=" + "0" * 64}
         assert await asyncio.to_thread(lambda: post(connector.port, body, **forged)) == 401
-        assert await asyncio.to_thread(post, connector.port, b"\xff\xfe") == 400
+        for strange in (b"\xff", b"[1]", b"null", b"[" * 50_000, b'{"authorizations":"x"}'):
+            assert await asyncio.to_thread(post, connector.port, strange) == 401
+        for moment in ("abc", "1.5", "\u00b2", "9" * 400, ""):
+            stamped = {**forged, "X-Slack-Request-Timestamp": moment}
+            assert await asyncio.to_thread(lambda: post(connector.port, body, **stamped)) == 401  # noqa: B023
+        for strange in (b"[1]", b"null", b"\xff\xfe", b"{"):
+            now = str(int(time.time()))
+            digest = hmac.new(slack.signing_secret.encode(), b"v0:" + now.encode() + b":" + strange, "sha256")
+            signed = {"X-Slack-Request-Timestamp": now, "X-Slack-Signature": f"v0={digest.hexdigest()}"}
+            assert await asyncio.to_thread(lambda: post(connector.port, strange, **signed)) == 400  # noqa: B023
         assert await asyncio.to_thread(post, connector.port, b"x" * (1024 * 1024 + 1)) == 413
         assert await asyncio.to_thread(slack.verify_url) == (200, b'{"challenge": "challenge-1"}')
         slack.signing_secret = "another"
