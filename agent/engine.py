@@ -10,7 +10,6 @@ DBOS keeps one instance in a process, so there is one `Engine` at a time.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import sqlite3
@@ -18,9 +17,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +40,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from agent.errors import EngineError
 from agent.ledger.database import postgres_url
+from agent.takeover import Takeover
 
 if TYPE_CHECKING:
     from dbos import DBOSConfig
@@ -54,8 +53,6 @@ VERSION = "frontdesk-1"
 """Of the runs' inputs. Pinned, because the default is a hash of the code: a deploy would strand what is queued."""
 POLL_SECONDS = 0.2
 """How often the queue is looked into. What is submitted here is claimed at once; the poll finds what is left."""
-SWEEP_SECONDS = 3.0
-"""How often a process on Postgres looks for dead ones. Their runs are taken over at the second look."""
 HEAL_AFTER_SECONDS = 10.0
 AGAIN = "~"
 """In the id of a run, between what is run and what tells this run of it from others."""
@@ -83,7 +80,7 @@ class Engine:
         self._listening = listening
         self._executor = "local" if isinstance(database, Path) else uuid.uuid4().hex
         self._running: dict[str, asyncio.Task[Any] | None] = {}
-        self._sweeping: _Takeover | None = None
+        self._sweeping: Takeover | None = None
         self._dbos: Any = None
         self._queue: Any = None
         self._workflow: Any = None
@@ -105,7 +102,7 @@ class Engine:
         try:
             config = self._config(self._executor)
             if isinstance(self._database, str):
-                self._sweeping = _Takeover(self._database, self._executor, self._recover)
+                self._sweeping = Takeover(self._database, self._executor, self._recover)
                 await asyncio.to_thread(self._sweeping.hold)
             self._dbos = DBOS(config=config)
             self._workflow = DBOS.workflow(name="turn", max_recovery_attempts=1_000)(_workflow(self._enter))
@@ -415,88 +412,3 @@ def _no_cloud() -> None:
     for name in [name for name in os.environ if name.startswith(("DBOS_", "DBOS__"))]:
         del os.environ[name]
     GlobalParams.dbos_cloud = False
-
-
-class _Takeover:
-    """On Postgres: shows that this process lives, and finds those that no longer do."""
-
-    def __init__(self, url: str, executor: str, recover: Callable[[str], None]) -> None:
-        self._executor = executor
-        self._recover = recover
-        self._engine = create_engine(
-            postgres_url(url),
-            pool_size=2,
-            connect_args={"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3},
-        )
-        self._held: Connection | None = None
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._suspects: set[str] = set()
-
-    def hold(self) -> None:
-        """Take the lock that says that this process lives."""
-        self._held = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        self._held.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _key(self._executor)})
-
-    def start(self) -> None:
-        self._thread = threading.Thread(target=self._sweep, name="takeover", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(10)
-        if self._held is not None:
-            with suppress(SQLAlchemyError):
-                self._held.close()
-        self._engine.dispose()
-
-    def _sweep(self) -> None:
-        while not self._stop.wait(SWEEP_SECONDS):
-            try:
-                self._look()
-            except SQLAlchemyError as error:
-                _log.warning("Dead processes cannot be looked for: %s", getattr(error, "orig", None) or error)
-                self._hold_again()
-
-    def _hold_again(self) -> None:
-        """After a restart of the database the lock is gone, and others believe that this process is."""
-        with suppress(SQLAlchemyError):
-            if self._held is not None:
-                self._held.close()
-            self.hold()
-
-    def _look(self) -> None:
-        assert self._held is not None
-        # Also says whether our own lock still stands.
-        self._held.execute(text("SELECT 1"))
-        found: set[str] = set()
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            statuses = text(
-                "SELECT DISTINCT executor_id FROM dbos.workflow_status WHERE status = 'PENDING' AND executor_id <> :own"
-            )
-            for executor in connection.execute(statuses, {"own": self._executor}).scalars():
-                with _free(connection, executor) as free:
-                    if not free:
-                        continue
-                    found.add(executor)
-                    if executor in self._suspects:
-                        self._recover(executor)
-        self._suspects = found
-
-
-@contextmanager
-def _free(connection: Connection, executor: str) -> Iterator[bool]:
-    """Whether nobody holds the lock of this executor; it is held meanwhile, so that one process takes over."""
-    key = {"key": _key(executor)}
-    free = bool(connection.execute(text("SELECT pg_try_advisory_lock(:key)"), key).scalar())
-    try:
-        yield free
-    finally:
-        if free:
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
-
-
-def _key(executor: str) -> int:
-    """The lock of an executor: 64 bits, signed, as Postgres has them."""
-    return int.from_bytes(hashlib.blake2b(f"frontdesk:{executor}".encode(), digest_size=8).digest(), signed=True)

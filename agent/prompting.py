@@ -49,7 +49,7 @@ class Persona:
     """
 
     company: str = ""
-    handoff_message: str = "A person from our team will take it from here."
+    handoff_message: str = "A person from our team will take it from here, and answer you in this conversation."
     voice: str = ""
     language: str = ""
 

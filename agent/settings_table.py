@@ -203,7 +203,7 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         "handoff_message",
         str,
-        "A person from our team will take it from here.",
+        "A person from our team will take it from here, and answer you in this conversation.",
         "What a customer is told about what happens next when a person takes over. Say when they will hear.",
         "Our team answers here on weekdays from 9 to 17 h.",
         per_channel=True,

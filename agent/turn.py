@@ -15,17 +15,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from agent import wording
 from agent.attachments import read
+from agent.desk import Places, StaffDesk
 from agent.errors import DeliveryError
 from agent.graph import SupportAgent
-from agent.ledger import Begun, Ended, Ledger, Ticket
+from agent.ledger import Begun, Ended, Ledger
 from agent.messages import (
     Address,
     Answer,
@@ -35,7 +36,6 @@ from agent.messages import (
     Delta,
     Draft,
     Handoff,
-    Message,
     Shown,
     Withdrawn,
 )
@@ -77,30 +77,6 @@ class Limits:
     late: timedelta = timedelta(minutes=30)
 
 
-class Places(Protocol):
-    """The side of a connector that turns use (`connectors/connector.py` says what each has to do)."""
-
-    async def deliver(self, delivery: Delivery, /) -> None:
-        """Show it."""
-        ...
-
-    async def fetch(self, address: Address, attachment: Attachment, most_bytes: int, /) -> bytes:
-        """Read a file."""
-        ...
-
-    async def outsiders(self, address: Address, /) -> bool:
-        """Whether people from outside read there."""
-        ...
-
-    async def said_since(self, message: Message, /) -> Sequence[Message]:
-        """What its author said after it in its thread."""
-        ...
-
-    async def notify(self, room: Address, ticket: Ticket, /) -> str:
-        """Tell staff of a ticket."""
-        ...
-
-
 class TurnRunner:
     """Runs turns by their ids. `shared`: other processes take messages in, too."""
 
@@ -124,6 +100,7 @@ class TurnRunner:
         self._models = models
         self._metrics = metrics
         self._shared = shared
+        self._desk = StaffDesk(ledger, connectors, rooms)
         self._changes: dict[str, asyncio.Event] = {}
         self._refusing = asyncio.Semaphore(20)
         self._background: set[asyncio.Task[None]] = set()
@@ -375,11 +352,11 @@ class TurnRunner:
             if self._metrics is not None:
                 self._metrics.delivery_failed(address.connector)
             await self._ledger.undelivered(begun.turn, str(error), customer_question=_asked(begun))
-            await self._tell_staff_of(begun.turn)
+            await self._desk.tell_of(begun.turn)
             return
         point("delivered", begun.turn)
         if begun.ticket is not None:
-            await self._tell_staff(begun.ticket)
+            await self._desk.tell(begun.ticket)
         failed = isinstance(result, Handoff) and result.reason == "failed"
         state = "failed" if failed else "handed_off" if isinstance(result, Handoff) else "answered"
         await self._ledger.finish(begun.turn, state, result.summary if isinstance(result, Handoff) and failed else "")
@@ -422,32 +399,7 @@ class TurnRunner:
         delivery = Delivery(address, run, answer, open_question, resumed=True)
         await self._connectors[address.connector].deliver(delivery)
 
-    # Staff -----------------------------------------------------------------------------------------------------------
-
-    async def notify_staff(self) -> None:
-        """Tell staff of open tickets that they could not be told of before."""
-        for ticket in await self._ledger.tickets("open"):
-            if not ticket.staff_post:
-                await self._tell_staff(ticket.number)
-
-    async def _tell_staff_of(self, turn: str) -> None:
-        ticket = await self._ledger.ticket_of(turn)
-        if ticket is not None:
-            await self._tell_staff(ticket)
-
-    async def _tell_staff(self, number: int) -> None:
-        ticket = await self._ledger.ticket(number)
-        if ticket is None or ticket.staff_post or ticket.status != "open":
-            return
-        room = self._rooms(ticket.conversation).staff
-        if room is None or room.connector not in self._connectors:
-            return
-        try:
-            post = await self._connectors[room.connector].notify(room, ticket)
-        except DeliveryError as error:
-            _log.error("Staff could not be told of ticket %s: %s", number, error)
-            return
-        await self._ledger.ticket_posted(number, post)
+    # When nothing helps ----------------------------------------------------------------------------------------------
 
     async def _give_up(self, run: str, error: Exception | None) -> None:
         """Apologise, open a ticket, and leave a row that staff can see and run again."""

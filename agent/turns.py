@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import wording
+from agent.desk import Places, StaffDesk
 from agent.engine import Engine
 from agent.errors import EngineError
 from agent.graph import SupportAgent
@@ -29,7 +30,7 @@ from agent.metrics import Metrics
 from agent.models.routing import Models
 from agent.rooms import Rooms, may_concern, verdict
 from agent.tracing import point
-from agent.turn import SHARE, WITHDRAW, Limits, Places, TurnRunner
+from agent.turn import SHARE, WITHDRAW, Limits, TurnRunner
 from knowledge.errors import StoreError
 
 _log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class Turns:
         shared = isinstance(database, str)
         self._runner = TurnRunner(ledger, agent, connectors, rooms, self._limits, models, metrics, shared=shared)
         self._engine = Engine(database, self._run, at_once=self._limits.at_once, listening=listening)
+        self._desk = StaffDesk(ledger, connectors, rooms)
         self._flood = _Flood(self._limits)
         self._refused: deque[str] = deque(maxlen=_MOST_REFUSED)
         self._waiting = 0
@@ -251,7 +253,7 @@ class Turns:
                     pruned = time.monotonic()
                 await self._engine.heal()
                 await self._submit_forgotten(timedelta(seconds=10))
-                await self._runner.notify_staff()
+                await self._desk.tell_all()
             except (StoreError, EngineError) as error:
                 _log.warning("Unfinished turns could not be looked for: %s", error)
 

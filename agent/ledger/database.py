@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from agent.ledger.tables import VERSION_TABLE
 from knowledge.database import BUSY_SECONDS, database_file
 from knowledge.errors import StoreError
 
@@ -27,7 +28,6 @@ T = TypeVar("T")
 
 VERSIONS = ("0001",)
 """Of the tables, oldest first, as in `agent.ledger.migrations.versions`."""
-VERSION_TABLE = "frontdesk_version"
 POOL_SIZE = 5
 _MIGRATION_LOCK = 0x66726F6E74  # "front"
 _MIGRATION_SECONDS = 60.0

@@ -43,6 +43,9 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+VERSION_TABLE = "frontdesk_version"
+"""Where the version of these tables stands in a database."""
+
 metadata = MetaData()
 """Not the library's: that one makes its tables by itself."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from agent.ledger.database import VERSION_TABLE
+from agent.ledger.tables import VERSION_TABLE
 
 
 def upgrade(connection: Connection, to: str = "head") -> None:

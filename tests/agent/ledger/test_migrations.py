@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Engine, create_engine, inspect, text
 
 from agent.ledger import Ledger
-from agent.ledger.database import VERSION_TABLE, VERSIONS, postgres_url
-from agent.ledger.tables import metadata, model_calls
+from agent.ledger.database import VERSIONS, postgres_url
+from agent.ledger.tables import VERSION_TABLE, metadata, model_calls
 from agent.models.base import Payer
 from knowledge.database import metadata as of_the_library
 from knowledge.database import open_database
