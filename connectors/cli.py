@@ -118,6 +118,7 @@ def search(
 @click.pass_obj
 def run_all(options: Options) -> None:
     """Answer customers on Slack, until stopped. Needs tokens: docs/slack.md says how to get them."""
+    _end_quietly_when_stopped()
     from connectors.commands.run import run
 
     sys.exit(run(options))
@@ -128,6 +129,7 @@ def run_all(options: Options) -> None:
 @click.pass_obj
 def worker(options: Options) -> None:
     """Help `frontdesk run` on another process or machine to answer. Needs Postgres: docs/running.md."""
+    _end_quietly_when_stopped()
     from connectors.commands.run import run
 
     sys.exit(run(options, listening=False))
@@ -401,6 +403,13 @@ def _run(work: Coroutine[Any, Any, Result]) -> Result:
     # At a terminal the notes of each reply say which model failed.
     logging.getLogger("agent.models.breaker").setLevel(logging.CRITICAL)
     return asyncio.run(work)
+
+
+def _end_quietly_when_stopped() -> None:
+    """Who stops it while it is being loaded gets the same exit status as later, when nothing was begun."""
+    import signal
+
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 
 def _debug() -> bool:

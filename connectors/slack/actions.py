@@ -77,8 +77,8 @@ class Actions:
             return True
         outside = await desk.author_is_outside(click.team, click.user, click.home)
         message = Message(
-            # Pressed twice, it is wanted once.
-            id=f"{address.channel}#{desk.stamp(f'person {click.value} {click.user}')}",
+            # Pressed twice in a moment, it is wanted once.
+            id=f"{address.channel}#{desk.stamp(f'person {click.value} {click.user} {click.at:%Y%m%d%H%M}')}",
             address=address,
             author=click.user,
             role="customer",

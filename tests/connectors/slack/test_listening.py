@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from agent.errors import SettingsError
-from agent.messages import Address, Deleted, Edited, Inbound, Message, Post, Stopped
+from agent.errors import DeliveryError, SettingsError
+from agent.messages import Address, Answer, Deleted, Delivery, Edited, Inbound, Message, Post, Stopped
 from connectors.slack.connector import SlackConnector, SlackSettings
 from tests.servers.slack import SlackServer, serving
 
@@ -457,3 +457,21 @@ def test_settings_show_no_secrets() -> None:
     secrets = ("bot_token", "app_token", "signing_secret", "client_secret", "encryption_key", "database")
     made = SlackSettings(**{name: f"secret-{name}" for name in secrets})  # type: ignore[arg-type]
     assert "secret-" not in repr(made)
+
+
+async def test_a_token_that_is_refused_is_told_until_it_is_accepted_again(
+    slack: SlackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors.slack.connector.SECONDS_BETWEEN_LOOKS", 0.05)
+    ann = slack.add_user("ann")
+    async with listening(slack, settings_for(slack)) as (connector, heard):
+        slack.say(ann, slack.dm(ann), "Hello")
+        await heard.count(1)
+        question = heard.messages[0]
+        slack.fail("chat.postMessage", "token_revoked", times=3)
+        slack.fail("auth.test", "token_revoked", times=3)
+        with pytest.raises(DeliveryError):
+            await connector.deliver(Delivery(question.address, question.id, Answer("Hello!"), question))
+        assert not connector.connected
+        assert "revoked" in connector.problem
+        await until(lambda: connector.connected)

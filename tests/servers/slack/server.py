@@ -122,6 +122,11 @@ class SlackServer(Interactions):
         if call.method in {"chat.startStream", "chat.appendStream"} and self.no_streams.get("*") == "unknown_method":
             raise SlackError("unknown_method", req_method=call.method)
         check_call(self, call.method, team, args)
+        channel = str(call.args.get("channel", ""))
+        if call.method == "chat.postMessage" and channel in self.no_posts:
+            raise SlackError(self.no_posts[channel])
+        if channel in self.no_blocks and call.args.get("blocks"):
+            raise SlackError("invalid_blocks")
         return team
 
     def _watch(self, call: Call) -> None:

@@ -210,6 +210,10 @@ class State:
         self.status_seconds: float = 120
         self.trigger_seconds: float = 3
         self.no_streams: dict[str, str] = {}
+        # A channel, and the error with which posts are refused there.
+        self.no_posts: dict[str, str] = {}
+        # Channels in which blocks are refused.
+        self.no_blocks: set[str] = set()
         # The error for a thread whose root never was or is gone; with "" the message lands outside of threads.
         self.lost_threads = "thread_not_found"
         self.enforce_rates = False
