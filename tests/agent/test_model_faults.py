@@ -25,7 +25,7 @@ from agent.models.routing import FallbackChain
 from agent.testing import ScriptedModel
 from tests.servers.model_server import ModelServer, Play, chunk, error, events, hang, raw, says, serving, stream
 
-QUICK = Deadlines(first_token=0.5, idle=0.5, total=1.5)
+QUICK = Deadlines(first_token=1.5, idle=1.5, total=4.0)
 PROMPT = Prompt("answer", (PromptMessage("system", "Answer."), PromptMessage("user", "Hello?")), "Hello?")
 OTHER = "The other model answers."
 

@@ -7,6 +7,7 @@ that point of `agent.tracing.POINTS` for that many times.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import re
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import combinations
 from pathlib import Path
 
 from agent.tracing import LOGGER
@@ -83,6 +84,7 @@ class Customers:
     def __post_init__(self) -> None:
         self._dice = random.Random(self.seed)
         self._number = 0
+        self._said: dict[str, float] = {}
         people = [self.slack.add_user(f"person{number}") for number in range(10)]
         channels = [self.slack.add_channel(f"help{number}", people) for number in range(5)]
         for number in range(self.conversations):
@@ -106,6 +108,7 @@ class Customers:
         self._number += 1
         text = f"{self._dice.choice(QUESTIONS)} ({code})"
         thread.codes.append(code)
+        self._said[code] = time.monotonic()
         if thread.root:
             self.slack.say(thread.person, thread.channel, text, thread_ts=thread.root)
         else:
@@ -120,7 +123,8 @@ class Customers:
     def complaints(self) -> list[str]:
         """What customers would complain of: no answer, two answers, answers out of order, a piece of an answer.
 
-        The order is that in which the questions were acknowledged: one that a dying process had not stored comes again later.
+        Out of order is an answer before that of an earlier question which was acknowledged when the later one was asked: what
+        a dying process had not stored comes again later.
         """
         found: list[str] = []
         heard = self._heard()
@@ -129,8 +133,14 @@ class Customers:
             said = [_CODE.findall(reply.text) for reply in replies]
             together = [code for one in said for code in one]
             where = f"{thread.channel}/{thread.root}"
-            first = [min((heard.get(code, 0.0) for code in one), default=0.0) for one in said]
-            late = [one for one, later in pairwise(first) if one > later]
+            late = [
+                f"{later} before {code}"
+                for code, later in combinations(thread.codes, 2)
+                if code in together
+                and later in together
+                and together.index(code) > together.index(later)
+                and heard.get(code, math.inf) < self._said[later]
+            ]
             if sorted(together) != sorted(thread.codes) or late:
                 found.append(f"{where}: asked {thread.codes}, answered {said}")
             found += [f"{where}: unfinished: {reply.text[:80]!r}" for reply in replies if not _is_final(reply)]
