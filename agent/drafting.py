@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -17,8 +15,6 @@ from agent.reply import MarkReader, Written, allowed_urls
 from knowledge.languages import SPACED, language_told
 from knowledge.search import Hit
 
-TOGETHER_SECONDS = 0.08
-"""Words that come within this time are shown together: nobody reads faster."""
 _TOLD = frozenset((*SPACED, "japanese", "chinese", "thai"))
 """Languages that can be told from a text."""
 
@@ -44,16 +40,9 @@ async def draft(
     notes: list[str] = []
     failed: set[str] = set()
 
-    waiting, shown_at = "", -math.inf
-
-    def pass_on(piece: str, *, at_end: bool = False) -> str:
-        """What may be shown is: the first words at once, later ones together, for each showing goes a long way."""
-        nonlocal waiting, shown_at
-        if show is not None and marks.mark in (None, "ask", "chat"):
-            waiting += piece
-            if waiting and (at_end or time.monotonic() - shown_at >= TOGETHER_SECONDS):
-                show(waiting)
-                waiting, shown_at = "", time.monotonic()
+    def pass_on(piece: str) -> str:
+        if show is not None and piece and marks.mark in (None, "ask", "chat"):
+            show(piece)
         return piece
 
     try:
@@ -67,7 +56,7 @@ async def draft(
     except ModelError as error:
         kinds = frozenset(failed | {error.kind})
         return Drafted(usage=usage + error.usage, notes=(*notes, str(error)), failed=kinds, error=error)
-    text += pass_on(gate.feed(marks.end()) + gate.end(), at_end=True)
+    text += pass_on(gate.feed(marks.end()) + gate.end())
     if last.finish == "length":
         notes.append(f"The answer was cut at {prompt.max_tokens} tokens (max_answer_tokens).")
     written = Written(text, marks.mark, tuple(gate.cited), last.finish == "length")
