@@ -14,14 +14,14 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knowledge.errors import IndexFailure, KnowledgeError
 from knowledge.keywords import KeywordIndex
 from knowledge.languages import language_of
-from knowledge.ranking import DEPTH, Legs, Ranked, best_rows, keyword_scores, rank
+from knowledge.ranking import DEPTH, Ranked, by_keywords, rank
 from knowledge.search import Query
 
 if TYPE_CHECKING:
@@ -191,17 +191,9 @@ class Index:
         import numpy as np
 
         visible = np.array([audience in query.audiences for audience in self._audiences], bool)
-        own_words = words = self._keywords.words(query.text) * visible
-        grams = self._keywords.grams(query.text)
-        if query.context:
-            weight = np.float32(query.context_weight)
-            words = words + weight * self._keywords.words(query.context)
-            grams = grams + weight * self._keywords.grams(query.context)
-        words, grams = words * visible, grams * visible
-        keyword = keyword_scores(words, grams)
-        rows = best_rows(keyword)
-        cosines = self._cosines(query, vector, rows) if vector is not None and self._collections else None
-        return rank(query, self._keywords, Legs(words, grams, keyword, rows, own_words, cosines, calibrated))
+        legs = by_keywords(query, self._keywords, visible)
+        cosines = self._cosines(query, vector, legs.rows) if vector is not None and self._collections else None
+        return rank(query, self._keywords, replace(legs, cosines=cosines, calibrated=calibrated))
 
     def _cosines(self, query: Query, vector: Vectors, rows: NDArray[np.intp]) -> dict[int, float]:
         """Cosines of the nearest passages and of those in `rows`, by row."""

@@ -1,6 +1,6 @@
-"""The keyword leg of search: BM25 over words and over character 4-grams, by bm25s.
+"""The keyword leg of search: BM25 over words, neighbouring words, titles and character 4-grams, by bm25s.
 
-Words find names, codes and exact terms; 4-grams forgive typos and word forms, and read languages without spaces.
+Words find names, codes and exact terms, pairs of neighbours set phrases; 4-grams forgive typos and word forms.
 The matrices are put together here with numpy (bm25s counts every passage in Python, which takes many times as long
 for 4-grams); the scoring, saving and memory-mapping are bm25s's own.
 """
@@ -13,7 +13,7 @@ import math
 import re
 import string
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -32,9 +32,13 @@ GRAMS_LIMIT = 50_000
 """With more passages than this the 4-grams are left out: they would cost too much to build (measured, see
 docs/decisions/search.md)."""
 
+PAIRS = 0.5
+"""What two words side by side add to the two alone."""
+TITLE = 0.25
+"""What the title and the headings count beside the whole passage, of which they are a part."""
 LONGEST_WORD = 40
 K1, B = 1.5, 0.75
-_FORMAT = 1
+_FORMAT = 2
 _CHAT = "could would may might must shall im ive id ill hi hello hey please thanks thank"
 _LIGHT = {
     "english": frozenset({"get", "got", "take", "much", "long", "mani"}),
@@ -49,7 +53,7 @@ _CORRECTED_WORDS = 100
 """A longer question says enough without its misspelt words."""
 
 _BUCKETS = 20
-"""Bits of a 4-gram's hash."""
+"""Bits of the hash of a 4-gram or a pair."""
 
 _BATCH = 1 << 21
 """Tokens counted at a time: bounds the memory of a build."""
@@ -104,16 +108,19 @@ def terms(text: str, language: str = "english") -> list[str]:
 
 
 class KeywordIndex:
-    """Keyword scores for a fixed list of passages. Make one with `build` or `load`; it never changes afterwards."""
+    """Keyword scores for a fixed list of passages. Make one with `build` or `load`; it never changes afterwards.
 
-    def __init__(
-        self, ids: tuple[str, ...], words: Any, grams: Any | None, language: str, spellings: dict[str, int]
-    ) -> None:
+    `legs` are bm25s indexes with a row for each passage, by name: `words` has a column for each stem, `titles` the same
+    columns over the first lines alone, `pairs` and `grams` a column for each hash; `grams` may be missing.
+    """
+
+    def __init__(self, ids: tuple[str, ...], legs: Mapping[str, Any], language: str, spellings: dict[str, int]) -> None:
         self.ids = ids
         self.language = language
-        self._words = words
-        self._grams = grams
+        self._legs = legs
+        self._words = legs["words"]
         self._spellings = spellings
+        self._silent = _tokens_of(_stopwords(language), self._words.vocab_dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -122,42 +129,59 @@ class KeywordIndex:
     def build(
         cls, ids: Sequence[str], texts: Sequence[str], *, language: str = "english", grams: bool | None = None
     ) -> KeywordIndex:
-        """Index the texts; `ids[i]` names `texts[i]`. `language` chooses the stemmer, by its English name."""
+        """Index the texts; `ids[i]` names `texts[i]`, whose first line is its title and headings.
+
+        `language` chooses the stemmer, by its English name.
+        """
+        import numpy as np
+
         if len(ids) != len(texts):
             raise ValueError(f"{len(ids)} ids for {len(texts)} texts")
         vocabulary: dict[str, int] = {}
         stems: dict[str, int] = {}
-        words = _index(_word_batches(texts, vocabulary, stems, language), len(texts), vocabulary)
-        wanted = len(texts) <= GRAMS_LIMIT if grams is None else grams
-        four_grams = _index(_gram_batches(texts), len(texts), None) if wanted else None
+        size, hashes = len(texts), 1 << _BUCKETS
+        found = list(_word_batches(texts, vocabulary, stems, language))
+        titles = _word_batches([text.partition("\n")[0] for text in texts], vocabulary, stems, language)
+        silent = _tokens_of(_stopwords(language), vocabulary)
+        legs = {
+            "words": _index(found, size, len(vocabulary), vocabulary),
+            "titles": _index(titles, size, len(vocabulary)),
+            "pairs": _index((_pairs(*batch, silent) for batch in found), size, hashes),
+        }
+        if size <= GRAMS_LIMIT if grams is None else grams:
+            legs["grams"] = _index(_gram_batches(texts), size, hashes)
         # A word of a single passage may be a misspelling itself.
-        having = words.scores["indptr"][1:] - words.scores["indptr"][:-1]
+        having = np.diff(legs["words"].scores["indptr"])
         spellings = {word: token for word, token in stems.items() if having[token] > 1 and _is_plain(word)}
-        return cls(tuple(ids), words, four_grams, language, spellings)
+        return cls(tuple(ids), legs, language, spellings)
 
     # --- scores
 
-    def scores(self, query: str) -> _Floats:
-        """One score a passage, 0 to 1: the mean of words and 4-grams, each in proportion to its best passage."""
-        words = to_one(self.words(query))
-        if self._grams is None:
-            return words
-        words += to_one(self.grams(query))
-        words /= 2
-        return words
-
     def words(self, query: str) -> _Floats:
         """BM25 over words, one score a passage."""
-        vocabulary: dict[str, int] = self._words.vocab_dict
-        return self._scores(self._words, [vocabulary[word] for word in self.terms(query) if word in vocabulary])
+        return self._scores("words", self._known(query))
 
-    def grams(self, query: str) -> _Floats:
-        """BM25 over character 4-grams, one score a passage; zeros where they were left out."""
+    def pairs(self, query: str) -> _Floats:
+        """BM25 over telling words that stand side by side, in whatever order."""
         import numpy as np
 
-        if self._grams is None:
-            return np.zeros(len(self), dtype=np.float32)
-        return self._scores(self._grams, self._grams_of(query))
+        vocabulary: dict[str, int] = self._words.vocab_dict
+        found = np.array([vocabulary.get(word, -1) for word in terms(query, self.language)], dtype=np.int32)
+        known = found >= 0
+        rows = np.cumsum(~known, dtype=np.int32)[known]
+        return self._scores("pairs", np.unique(_pairs(rows, found[known], self._silent)[1]))
+
+    def titles(self, query: str) -> _Floats:
+        """BM25 over the words of the titles and headings."""
+        return self._scores("titles", self._known(query))
+
+    def grams(self, query: str) -> _Floats:
+        """BM25 over character 4-grams; zeros where they were left out."""
+        return self._scores("grams", self._grams_of(query))
+
+    def _known(self, query: str) -> list[int]:
+        vocabulary: dict[str, int] = self._words.vocab_dict
+        return [vocabulary[word] for word in self.terms(query) if word in vocabulary]
 
     def _grams_of(self, query: str) -> _Ints:
         """The query's 4-grams, each once, without its stop words unless it has nothing else."""
@@ -168,12 +192,12 @@ class KeywordIndex:
         kept = [word for word, stem in zip(words, _stem(words, self.language), strict=True) if stem not in stopwords]
         return np.unique(_gram_hashes([" ".join(kept or words)])[1])
 
-    def _scores(self, leg: Any, found: Sequence[int] | _Ints) -> _Floats:
+    def _scores(self, leg: str, found: Sequence[int] | _Ints) -> _Floats:
         import numpy as np
 
-        if not len(self) or not len(found):
+        if not len(self) or not len(found) or leg not in self._legs:
             return np.zeros(len(self), dtype=np.float32)
-        scores: _Floats = leg.get_scores_from_ids(found)
+        scores: _Floats = self._legs[leg].get_scores_from_ids(found)
         return scores
 
     # --- spelling
@@ -278,13 +302,12 @@ class KeywordIndex:
     def save(self, directory: Path) -> None:
         """Write everything below a directory, which is made if need be."""
         directory.mkdir(parents=True, exist_ok=True)
-        self._words.save(directory / "words", show_progress=False)
-        if self._grams is not None:
-            self._grams.save(directory / "grams", show_progress=False)
+        for name, leg in self._legs.items():
+            leg.save(directory / name, show_progress=False)
         manifest = {
             "format": _FORMAT,
             "language": self.language,
-            "grams": self._grams is not None,
+            "legs": list(self._legs),
             "ids": self.ids,
             "spellings": self._spellings,
         }
@@ -299,9 +322,8 @@ class KeywordIndex:
             if manifest["format"] != _FORMAT:
                 raise ValueError(f"format {manifest['format']}, expected {_FORMAT}")
             ids = tuple(manifest["ids"])
-            words = _load(directory / "words", len(ids))
-            grams = _load(directory / "grams", len(ids)) if manifest["grams"] else None
-            return cls(ids, words, grams, manifest["language"], dict(manifest["spellings"]))
+            legs = {name: _load(directory / name, len(ids)) for name in manifest["legs"]}
+            return cls(ids, legs, manifest["language"], dict(manifest["spellings"]))
         except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, MemoryError) as error:
             raise StoreError(
                 f"The keyword index in {directory} cannot be used: {error or type(error).__name__}",
@@ -375,6 +397,26 @@ def _word_batches(
     yield np.repeat(np.array(rows, dtype=np.int32), lengths), np.array(found, dtype=np.int32)
 
 
+def _tokens_of(words: Iterable[str], vocabulary: Mapping[str, int]) -> _Ints:
+    import numpy as np
+
+    return np.array(sorted(vocabulary[word] for word in words if word in vocabulary), dtype=np.int32)
+
+
+def _pairs(rows: _Ints, found: _Ints, silent: _Ints) -> tuple[_Ints, _Ints]:
+    """(row, hash) of every two neighbouring words of a text, those that say nothing being left out first."""
+    import numpy as np
+
+    telling = ~np.isin(found, silent)
+    rows, found = rows[telling], found[telling].astype(np.uint32)
+    first, second = np.minimum(found[:-1], found[1:]), np.maximum(found[:-1], found[1:])
+    hashes = first * np.uint32(0x9E3779B1)
+    hashes = ((hashes ^ hashes >> np.uint32(15)) + second) * np.uint32(0x85EBCA6B)
+    hashes ^= hashes >> np.uint32(13)
+    together = (rows[:-1] == rows[1:]) & (first != second)
+    return rows[:-1][together], (hashes[together] * np.uint32(0xC2B2AE35) >> np.uint32(32 - _BUCKETS)).astype(np.int32)
+
+
 def _gram_batches(texts: Sequence[str]) -> Iterator[tuple[_Ints, _Ints]]:
     start = size = 0
     for end, text in enumerate(texts, 1):
@@ -412,8 +454,10 @@ def _bm25s() -> Any:
     return bm25s
 
 
-def _index(batches: Iterable[tuple[_Ints, _Ints]], size: int, vocabulary: dict[str, int] | None) -> Any:
-    """A bm25s index of (row, token) pairs that come in batches, rows ascending.
+def _index(
+    batches: Iterable[tuple[_Ints, _Ints]], size: int, columns: int, vocabulary: dict[str, int] | None = None
+) -> Any:
+    """A bm25s index of (row, token) pairs that come in batches, rows ascending, tokens below `columns`.
 
     The entries of a batch are sorted by token, then each is written straight to its place in the columns (a counting
     sort), so that time and memory grow with the number of entries only.
@@ -426,7 +470,6 @@ def _index(batches: Iterable[tuple[_Ints, _Ints]], size: int, vocabulary: dict[s
         lengths += np.bincount(rows, minlength=size)
         keys, counts = np.unique(found.astype(np.int64) << 32 | rows, return_counts=True)
         counted.append(((keys >> 32).astype(np.int32), (keys & 0xFFFFFFFF).astype(np.int32), counts.astype(np.float32)))
-    columns = len(vocabulary) if vocabulary is not None else 1 << _BUCKETS
     having = np.zeros(columns, dtype=np.int64)
     for token, _, _ in counted:
         having += np.bincount(token, minlength=columns)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from knowledge.keywords import KeywordIndex, to_one
+from knowledge.keywords import PAIRS, TITLE, KeywordIndex, to_one
 from knowledge.search import Query, Why
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DEPTH = 100
 """Passages that each leg puts forward."""
+ALONE = 0.25
+"""How far a passage stands for itself; for the rest it stands for its document, with the best that any of it has."""
 COMPLETE = 0.75
 """Confidence of a passage that has all telling words of a question: 13 of 13 such were right in the four collections, when
 there were three words or more; with two it is coincidence in a large collection (3 of 8)."""
@@ -44,7 +46,7 @@ class Candidate:
 class Legs:
     """What each way of searching says. `words` and `grams` have one BM25 score for each row of the keyword index.
 
-    `keyword` is the two together and `rows` what they put forward, best first. `own_words` are the words' scores of the
+    `keyword` is all that keywords say and `rows` what they put forward, best first. `own_words` are the words' scores of the
     question alone, without what was said before it. `cosines` are those of the candidate
     rows, by row; `None` when search goes by keywords alone. `calibrated`: they are of the embedder for which `confidence`
     was fitted.
@@ -69,21 +71,32 @@ class Ranked:
     foreign: bool = False
 
 
-def keyword_scores(words: Floats, grams: Floats) -> Floats:
-    """Words and 4-grams together, each in proportion to its best passage."""
-    return to_one(words) + to_one(grams)
-
-
-def best_rows(keyword: Floats) -> NDArray[np.intp]:
-    """The rows that the keywords put forward, best first."""
+def by_keywords(query: Query, keywords: KeywordIndex, visible: NDArray[np.bool_]) -> Legs:
+    """What keywords say to a question; of the rows that are not `visible`, nothing."""
     import numpy as np
 
-    rows = np.argsort(-keyword, kind="stable")[:DEPTH]
-    return rows[keyword[rows] > 0]
+    own_words = words = keywords.words(query.text) * visible
+    pairs, titles, grams = keywords.pairs(query.text), keywords.titles(query.text), keywords.grams(query.text)
+    if query.context:
+        weight = np.float32(query.context_weight)
+        words = words + weight * keywords.words(query.context)
+        pairs = pairs + weight * keywords.pairs(query.context)
+        titles = titles + weight * keywords.titles(query.context)
+        grams = grams + weight * keywords.grams(query.context)
+    words, grams = words * visible, grams * visible
+    # Each in proportion to its best passage.
+    together = to_one(words + PAIRS * pairs * visible) + to_one(grams) + TITLE * to_one(titles * visible)
+    together = np.asarray(together, np.float32)
+    rows = np.argsort(-together, kind="stable")[:DEPTH]
+    return Legs(words, grams, together, rows[together[rows] > 0], own_words)
 
 
 def rank(query: Query, keywords: KeywordIndex, legs: Legs) -> Ranked:
-    """Fuse the legs: the mean of the cosine and the keyword score, each from 0 (worst candidate) to 1 (best)."""
+    """Fuse the legs: the mean of the cosine and the keyword score, each from 0 (worst candidate) to 1 (best).
+
+    With vectors a passage is helped by what the others of its document have: the words of a question often stand in one and
+    what it means in the next.
+    """
     import numpy as np
 
     weights = keywords.weights(query.text)
@@ -96,7 +109,9 @@ def rank(query: Query, keywords: KeywordIndex, legs: Legs) -> Ranked:
     together = legs.keyword[rows]
     if legs.cosines:
         dense = np.array([legs.cosines.get(int(row), 0.0) for row in rows], np.float32)
-        scores = np.asarray((_min_max(dense) + _min_max(together)) / 2, np.float32)
+        documents = _documents(keywords, rows)
+        both = _with_document(_min_max(dense), documents) + _with_document(_min_max(together), documents)
+        scores = np.asarray(both / 2, np.float32)
     else:
         scores = to_one(together)
     matched = keywords.matched(weights, rows)
@@ -148,6 +163,23 @@ def confidence(query: Query, keywords: KeywordIndex, legs: Legs, best: int) -> f
 
 def _sigmoid(z: float) -> float:
     return round(1 / (1 + math.exp(-z)), 4)
+
+
+def _documents(keywords: KeywordIndex, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """For each of `rows` the number of its document: a passage's id is the document's, `#`, and what tells it apart."""
+    import numpy as np
+
+    numbers: dict[str, int] = {}
+    names = (keywords.ids[row].rpartition("#")[0] for row in rows)
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.intp)
+
+
+def _with_document(scores: Floats, documents: NDArray[np.intp]) -> Floats:
+    import numpy as np
+
+    best = np.zeros(len(scores), np.float32)
+    np.maximum.at(best, documents, scores)
+    return np.asarray(ALONE * scores + (1 - ALONE) * best[documents], np.float32)
 
 
 def _min_max(scores: Floats) -> Floats:

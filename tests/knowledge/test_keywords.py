@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from knowledge import keywords
 from knowledge.errors import StoreError
 from knowledge.keywords import KeywordIndex, fold, tokens
+from knowledge.ranking import by_keywords
+from knowledge.search import Query
 
 TEXTS = [
     "Refunds › By card\nA refund reaches your card after five days. Error PAY-402 means that the bank said no.",
@@ -35,8 +38,13 @@ def build(texts: list[str] | None = None, grams: bool | None = None) -> KeywordI
 INDEX = build()
 
 
+def scores(index: KeywordIndex, query: str) -> NDArray[np.float32]:
+    """All that keywords say, as search puts it together."""
+    return by_keywords(Query(query), index, np.ones(len(index), bool)).keyword
+
+
 def best(query: str) -> int:
-    return int(INDEX.scores(query).argmax())
+    return int(scores(INDEX, query).argmax())
 
 
 # --- words
@@ -105,20 +113,53 @@ EMPTY = ["", " \n", "!?", "zzzzqqqq", "Ω", "\ud800", "\0"]
     "index", [INDEX, build([]), build(["", "\n"]), build(grams=False)], ids=["full", "none", "blank", "words"]
 )
 def test_a_query_without_a_known_word_scores_nothing(index: KeywordIndex, query: str) -> None:
-    for scores in (index.scores(query), index.words(query), index.grams(query)):
-        assert scores.dtype == np.float32
-        assert scores.shape == (len(index),)
-        assert not scores.any()
+    legs = (index.words(query), index.pairs(query), index.titles(query), index.grams(query))
+    for said in (scores(index, query), *legs):
+        assert said.dtype == np.float32
+        assert said.shape == (len(index),)
+        assert not said.any()
     assert index.coverage(query, []) == 0
     assert index.coverage(query, range(len(index))) == 0
 
 
-def test_scores_are_the_mean_of_both_legs_in_proportion() -> None:
-    words, grams = INDEX.words("refund card"), INDEX.grams("refund card")
-    np.testing.assert_allclose(INDEX.scores("refund card"), (words / words.max() + grams / grams.max()) / 2, rtol=1e-6)
+def test_the_legs_are_put_together_in_proportion_to_their_best_passage() -> None:
+    words, grams, titles = INDEX.words("refund card"), INDEX.grams("refund card"), INDEX.titles("refund card")
+    expected = words / words.max() + grams / grams.max() + keywords.TITLE * titles / titles.max()
+    np.testing.assert_allclose(scores(INDEX, "refund card"), expected, rtol=1e-6)
     alone = build(grams=False)
     assert not alone.grams("refund").any()
-    assert alone.scores("refund card").max() == 1
+    assert scores(alone, "refund card").max() == 1 + keywords.TITLE
+
+
+NEIGHBOURS = build(
+    [
+        "Keys\nThe damage fee for a late guest or deposit.",
+        "Keys\nThe fee for a guest: late deposit or damage.",
+    ]
+)
+
+
+@pytest.mark.parametrize("query", ["damage fee", "a fee for damage?", "late: deposit"])
+def test_words_side_by_side_count_more_in_any_order(query: str) -> None:
+    together = int("late" in query)
+    assert NEIGHBOURS.words(query)[0] == NEIGHBOURS.words(query)[1]
+    assert NEIGHBOURS.pairs(query)[1 - together] == 0 < NEIGHBOURS.pairs(query)[together]
+    assert scores(NEIGHBOURS, query).argmax() == together
+
+
+def test_words_are_no_neighbours_across_one_that_is_not_known() -> None:
+    index = build(["Dogs\nA guide dog is welcome.", "Cats\nCats are not."])
+    assert index.pairs("the guide dog").any()
+    assert index.pairs("dog guide").any()
+    assert not index.pairs("guide xyzzy dog").any()
+    assert not index.pairs("dog dog").any()
+    assert not index.pairs("dog").any()
+
+
+def test_titles_count_by_themselves() -> None:
+    index = build(["Refunds\nYou get your money.", "Cards\nRefunds go to your card, and refunds take time."])
+    assert index.titles("refund").tolist()[1] == 0 < index.titles("refund")[0]
+    assert not index.titles("money").any()
 
 
 def test_four_grams_are_left_out_of_large_collections(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,6 +193,8 @@ def test_a_batch_boundary_changes_nothing(texts: list[str], query: str) -> None:
         patch.setattr(keywords, "_BATCH", 3)
         parts = build(texts)
     np.testing.assert_allclose(parts.words(query), whole.words(query), rtol=1e-5)
+    np.testing.assert_allclose(parts.pairs(query), whole.pairs(query), rtol=1e-5)
+    np.testing.assert_allclose(parts.titles(query), whole.titles(query), rtol=1e-5)
     np.testing.assert_allclose(parts.grams(query), whole.grams(query), rtol=1e-5)
 
 
@@ -216,7 +259,7 @@ def test_a_saved_index_answers_the_same(tmp_path: Path) -> None:
         loaded = KeywordIndex.load(tmp_path / str(number))
         assert loaded.ids == index.ids
         for query in ("refund PAY-402", "退款", "", "zzz"):
-            assert (loaded.scores(query) == index.scores(query)).all()
+            assert (scores(loaded, query) == scores(index, query)).all()
             assert loaded.weights(query) == index.weights(query)
             assert loaded.coverage(query, range(len(index))) == index.coverage(query, range(len(index)))
 
@@ -268,7 +311,7 @@ def test_a_mixed_or_foreign_index_is_refused(tmp_path: Path) -> None:
 def test_importing_it_loads_nothing_heavy_and_building_prints_nothing() -> None:
     code = (
         "import sys, knowledge.keywords as k; heavy = {'numpy', 'bm25s', 'Stemmer', 'numba', 'jax'};"
-        "assert not heavy & set(sys.modules); k.KeywordIndex.build(['a'], ['refund']).scores('refund')"
+        "assert not heavy & set(sys.modules); k.KeywordIndex.build(['a'], ['refund']).words('refund')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
