@@ -58,15 +58,23 @@ _BUCKETS = 20
 _BATCH = 1 << 21
 """Tokens counted at a time: bounds the memory of a build."""
 
-_MARKS = re.compile("[\u0300-\u036f]+")
+_MARKS = re.compile("[\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0640\u064b-\u065f\u0670]+")
+"""Accents, points of Hebrew, and what Arabic may be written with or without."""
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
     "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Japanese, Chinese
 )
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_WORD = re.compile(rf"(?P<run>[{_UNSPACED}]+)|(?P<word>[^\W_{_UNSPACED}]+(?:['\-_.][^\W_{_UNSPACED}]+)*)")
+_WORD = re.compile(
+    rf"(?P<run>[{_UNSPACED}]+)|(?P<signed>(?<![^\W_])[a-z](?:\+\+|#)(?!\w))"
+    rf"|(?P<word>[^\W_{_UNSPACED}]+(?:['\-_.][^\W_{_UNSPACED}]+)*)"
+)
+_NAME_AND_NUMBER = re.compile(r"(?:[^\W\d_]{3,20}(?=\d)|\d{1,8}(?=[^\W\d_]{3}))(?=[^\W_]+$)")
+"""Such as `iphone15` or `24hours`, which others write apart."""
 _TYPED = re.compile(r"[^\W_]+(?:['\u2019\-./@][^\W_]+)*")
 _NOT_WORD = re.compile(r"[\W_]+")
+_NOT_GRAM = re.compile(rf"[\W_{_UNSPACED}]+")
+"""Scripts without spaces are found by pairs of characters: with 4-grams beside them they are found worse."""
 
 
 def fold(text: str) -> str:
@@ -80,15 +88,19 @@ def fold(text: str) -> str:
 def tokens(text: str) -> Iterator[str]:
     """The words of a text, as they are compared, before stemming.
 
-    `PAY-402` gives `pay`, `402` and `pay402`, so that it is found however it is typed; a run of a script without
-    spaces gives its pairs of characters.
+    `PAY-402` gives `pay`, `402` and `pay402`, so that it is found however it is typed, and `iPhone15` likewise; `C++` gives
+    `c++` and `c`; a run of a script without spaces gives its pairs of characters.
     """
     for match in _WORD.finditer(_THOUSANDS.sub("", fold(text))):
         word = match.group()
         if match.lastgroup == "run":
             yield from (word[i : i + 2] for i in range(max(1, len(word) - 1)))
+        elif match.lastgroup == "signed":
+            yield from (word, word[0])
         elif word.isalnum():
             yield word[:LONGEST_WORD]
+            if apart := _NAME_AND_NUMBER.match(word):
+                yield from (word[: apart.end()], word[apart.end() : LONGEST_WORD])
         else:
             yield from _compound(word)
 
@@ -431,7 +443,7 @@ def _gram_hashes(texts: Sequence[str]) -> tuple[_Ints, _Ints]:
     """(row, hash) of every four neighbouring characters of a text, whatever parts its words being one space."""
     import numpy as np
 
-    spaced = [f" {_NOT_WORD.sub(' ', fold(text)).strip()} " for text in texts]
+    spaced = [f" {_NOT_GRAM.sub(' ', fold(text)).strip()} " for text in texts]
     characters = np.frombuffer("".join(spaced).encode("utf-32-le", "replace"), dtype=np.uint32)
     rows = np.repeat(np.arange(len(texts), dtype=np.int32), [len(text) for text in spaced])
     if len(characters) < 4:

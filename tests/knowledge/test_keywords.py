@@ -60,6 +60,14 @@ def best(query: str) -> int:
         ("L’hôtel qu'il", ["l", "hotel", "lhotel", "qu", "il", "quil"]),
         ("退款政策 款 カード", ["退款", "款政", "政策", "款", "カー", "ード"]),
         ("Straße ÖL 한국어", ["strasse", "ol", "한국어"]),
+        ("iPhone15 24hours X200", ["iphone15", "iphone", "15", "24hours", "24", "hours", "x200"]),
+        ("0x80070057 a1b2c3", ["0x80070057", "a1b2c3"]),
+        ("ERR_CONNECTION", ["err", "connection", "errconnection"]),
+        ("C++, C# and .NET, not a+b", ["c++", "c", "c#", "c", "and", "net", "not", "a", "b"]),
+        ("café CAFÉ cafe", ["cafe", "cafe", "cafe"]),
+        ("אֲנִי שָׁלוֹם", ["אני", "שלום"]),
+        ("أُحِبُّ إلى الى مـحـمـد", ["احب", "الى", "الى", "محمد"]),
+        ("ยกเลิก", ["ยก", "กเ", "เล", "ลิ", "ิก"]),
         ("a" * 100, ["a" * 40]),
         (" ?! \n", []),
     ],
@@ -101,6 +109,46 @@ def test_stop_words_count_only_when_there_is_nothing_else() -> None:
     assert INDEX.weights("what can you do") == {}
     assert INDEX.coverage("what can you do", range(5)) == 0
     assert (INDEX.words("I would like my refund") == INDEX.words("like refund")).all()
+
+
+HARD = build(
+    [
+        "Devices\nThe app runs on the iPhone 15 and on the X-200. On others: ERR_CONNECTION_REFUSED.",
+        "Kündigung\nDie Kündigungsfrist beträgt zwei Wochen; Hausratversicherungen laufen länger.",
+        "Install\nError 0x80070057 means that C++ is missing; with C# or .NET use the other package.",
+        "予約\nチェックインの日まで予約を無料でキャンセルできます。",
+        "การยกเลิก\nคุณสามารถยกเลิกการจองได้ฟรี",
+        "الإلغاء\nيمكنك إلغاء الحجز مجانًا حتى يوم الوصول.",
+        "ביטול\nאפשר לבטל את ההזמנה בחינם עד יום ההגעה.",
+        "Café\nThe café of the house is open to 18:00.",
+        "Rules\nA guest must not smoke. Lights out after eleven, check out before ten.",
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "row"),
+    [
+        ("iPhone15", 0),
+        ("IPHONE-15", 0),
+        ("x200", 0),
+        ("err connection refused", 0),
+        ("Frist der Kündigung", 1),
+        ("Hausrat Versicherung", 1),
+        ("error 0X80070057!", 2),
+        ("is c++ needed", 2),
+        ("dotnet .net", 2),
+        ("キャンセル", 3),
+        ("予約をキャンセルしたい", 3),
+        ("ยกเลิก", 4),
+        ("الغاء الحجز", 5),
+        ("ההזמנה", 6),
+        ("when does the cafe open", 7),
+        ('"check out" time', 8),
+    ],
+)
+def test_codes_names_and_scripts_are_found(query: str, row: int) -> None:
+    assert int(scores(HARD, HARD.corrected(query)).argmax()) == row
 
 
 # --- scores
