@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -178,9 +178,9 @@ class Index:
             if vectors is not None and abs(float(vectors[entry.vector_key] @ kept[0]) - 1) > 0.01:
                 raise IndexFailure("The vector index holds other vectors than the library.")
 
-    def mended(self, text: str) -> str:
-        """The text with its misspelt words put right, as far as the documents' own words tell."""
-        return self._keywords.corrected(text)
+    def mended(self, text: str, right: Collection[str] = ()) -> str:
+        """The text with its misspelt words put right, as far as the documents' own words tell; those of `right` are right."""
+        return self._keywords.corrected(text, right)
 
     def search(self, query: Query, vector: Vectors | None, *, calibrated: bool = False) -> Ranked:
         """Rank the passages that `query` may see. `vector` is the question's, `None` to go by keywords alone.

@@ -13,7 +13,7 @@ import math
 import re
 import string
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -36,6 +36,8 @@ PAIRS = 0.5
 """What two words side by side add to the two alone."""
 TITLE = 0.25
 """What the title and the headings count beside the whole passage, of which they are a part."""
+CODE = 2.0
+"""What a code of the question that a passage has counts: as much as all its words and 4-grams."""
 LONGEST_WORD = 40
 K1, B = 1.5, 0.75
 _FORMAT = 2
@@ -72,6 +74,12 @@ _WORD = re.compile(
 _NAME_AND_NUMBER = re.compile(r"(?:[^\W\d_]{3,20}(?=\d)|\d{1,8}(?=[^\W\d_]{3}))(?=[^\W_]+$)")
 """Such as `iphone15` or `24hours`, which others write apart."""
 _TYPED = re.compile(r"[^\W_]+(?:['\u2019\-./@][^\W_]+)*")
+_CODE = re.compile(
+    r"(?<![^\W_])(?:[^\W\d_]{1,8}[-_ ]?\d{2,}|(?=\w*\d)(?=\w*[^\W\d_])[^\W_]+|[^\W_]+(?:_[^\W_]+)+)(?![^\W_])"
+)
+"""Such as `PAY-402`, `pay 402`, `0x80070057`, `max_tokens`."""
+_CODE_HOLDERS = 8
+"""Passages, or fiftieths of all, that a code may be in: `24h` may be everywhere."""
 _NOT_WORD = re.compile(r"[\W_]+")
 _NOT_GRAM = re.compile(rf"[\W_{_UNSPACED}]+")
 """Scripts without spaces are found by pairs of characters: with 4-grams beside them they are found worse."""
@@ -191,6 +199,18 @@ class KeywordIndex:
         """BM25 over character 4-grams; zeros where they were left out."""
         return self._scores("grams", self._grams_of(query))
 
+    def codes(self, query: str) -> _Floats:
+        """The share of the question's codes, as far as the documents know them, that each passage has."""
+        import numpy as np
+
+        scores = np.zeros(len(self), dtype=np.float32)
+        written = {re.sub("[-_ ]", "", code)[:LONGEST_WORD] for code in _CODE.findall(fold(query))}
+        found = [self._passages_with(code) for code in _stem(sorted(written), self.language)]
+        found = [rows for rows in found if 0 < len(rows) <= max(_CODE_HOLDERS, len(self) // 50)]
+        for rows in found:
+            scores[rows] += np.float32(1 / len(found))
+        return scores
+
     def _known(self, query: str) -> list[int]:
         vocabulary: dict[str, int] = self._words.vocab_dict
         return [vocabulary[word] for word in self.terms(query) if word in vocabulary]
@@ -207,18 +227,22 @@ class KeywordIndex:
     def _scores(self, leg: str, found: Sequence[int] | _Ints) -> _Floats:
         import numpy as np
 
-        if not len(self) or not len(found) or leg not in self._legs:
-            return np.zeros(len(self), dtype=np.float32)
-        scores: _Floats = self._legs[leg].get_scores_from_ids(found)
+        scores = np.zeros(len(self), dtype=np.float32)
+        if leg in self._legs:
+            data, indices, indptr = (self._legs[leg].scores[name] for name in ("data", "indices", "indptr"))
+            # As bm25s does it, but faster: a row is but once in a column.
+            for start, end in zip(indptr[found].tolist(), indptr[np.add(found, 1)].tolist(), strict=True):
+                scores[indices[start:end]] += data[start:end]
         return scores
 
     # --- spelling
 
-    def corrected(self, query: str) -> str:
+    def corrected(self, query: str, right: Collection[str] = ()) -> str:
         """The query with its misspelt words mended: those that no passage has, one slip away from one that some have.
 
         The first letter is taken to be right, short words and codes are left alone, and so is a query of which hardly
-        any word is known: it is probably in another language.
+        any word is known: it is probably in another language. `right` are words, in lower case, that are spelt right
+        though no passage has them: "truck" is no slip of "track".
         """
         typed = [match.group() for match in _TYPED.finditer(query)]
         if not self._spellings or len(typed) > _CORRECTED_WORDS:
@@ -231,11 +255,11 @@ class KeywordIndex:
         }
         if 3 * sum(word in known for word in folded) < len(folded):
             return query
-        return _TYPED.sub(lambda match: self._mended(match.group(), known), query)
+        return _TYPED.sub(lambda match: self._mended(match.group(), known, right), query)
 
-    def _mended(self, word: str, known: set[str]) -> str:
+    def _mended(self, word: str, known: set[str], right: Collection[str]) -> str:
         folded = fold(word)
-        if folded.replace("'", "") in known or len(folded) < 5 or not _is_plain(folded):
+        if folded.replace("'", "") in known or folded in right or not _is_plain(folded):
             return word
         indptr = self._words.scores["indptr"]
         near = {each: self._spellings[each] for each in _one_slip(folded) if each in self._spellings}
@@ -272,8 +296,12 @@ class KeywordIndex:
         import numpy as np
 
         having = sorted((len(found), word, found) for word in words if len(found := self._passages_with(word)))
-        table = [(word, np.isin(rows, found)) for _, word, found in having]
-        return [tuple(word for word, has in table if has[place]) for place in range(len(rows))]
+        matched: list[list[str]] = [[] for _ in rows]
+        for _, word, found in having:
+            places = np.minimum(np.searchsorted(found, rows), len(found) - 1)
+            for place in np.flatnonzero(found[places] == rows):
+                matched[place].append(word)
+        return [tuple(held) for held in matched]
 
     def is_foreign(self, query: str) -> bool:
         """Whether a text is probably not in the documents' language.
@@ -368,14 +396,19 @@ def _is_plain(word: str) -> bool:
 
 
 def _one_slip(word: str) -> Iterator[str]:
-    """Everything that one letter left out, put in, changed or swapped with the next makes of a word, behind its first."""
+    """Everything that one letter put in, swapped with the next, left out or changed makes of a word, behind its first.
+
+    A word of four letters becomes too many others when one of them is left out or changed.
+    """
     for place in range(1, len(word) + 1):
         head, tail = word[:place], word[place:]
-        yield head + tail[1:]
         yield head + tail[1:2] + tail[:1] + tail[2:]
+        if len(word) > 4:
+            yield head + tail[1:]
         for letter in string.ascii_lowercase:
             yield head + letter + tail
-            yield head + letter + tail[1:]
+            if len(word) > 4:
+                yield head + letter + tail[1:]
 
 
 def to_one(scores: _Floats) -> _Floats:
@@ -507,7 +540,11 @@ def _index(
 
 
 def _load(directory: Path, size: int) -> Any:
+    import numpy as np
+
     index = _bm25s().BM25.load(directory, mmap=True, show_progress=False)
+    # Mapped all the same, without the cost of a memmap object for each slice.
+    index.scores |= {name: np.asarray(index.scores[name]) for name in ("data", "indices", "indptr")}
     data, indices, indptr = (index.scores[name] for name in ("data", "indices", "indptr"))
     whole = index.scores["num_docs"] == size and len(data) == len(indices) == indptr[-1] and indptr[0] == 0
     if (

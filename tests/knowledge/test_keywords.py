@@ -204,6 +204,30 @@ def test_words_are_no_neighbours_across_one_that_is_not_known() -> None:
     assert not index.pairs("dog").any()
 
 
+CODES = build(
+    [
+        "Identity\nThe check failed with `ID-320`: the name differs.",
+        "Errors\nError, error! What to do about an error: errors are shown.",
+        "Errors\nAn error is an error. What to do?",
+        "Settings\nSet max_tokens to 5. Within 24h.",
+    ]
+    + [f"Times\nOn day {day} within 24h." for day in range(20)]
+)
+
+
+@pytest.mark.parametrize("query", ["id320 error what to do", "error ID 320, what to do?", "ERROR id-320"])
+def test_a_code_counts_more_than_what_is_said_around_it(query: str) -> None:
+    assert CODES.codes(query).tolist()[:4] == [1, 0, 0, 0]
+    assert int(scores(CODES, query).argmax()) == 0
+
+
+def test_what_is_everywhere_or_nowhere_is_no_code() -> None:
+    assert CODES.codes("max_tokens within 24h")[3] == 1
+    assert not CODES.codes("within 24h").any()
+    assert not CODES.codes("ID-321 or PAY-402, and the check of 5 tokens").any()
+    assert CODES.codes("id-320 and max_tokens").tolist()[:4] == [0.5, 0, 0, 0.5]
+
+
 def test_titles_count_by_themselves() -> None:
     index = build(["Refunds\nYou get your money.", "Cards\nRefunds go to your card, and refunds take time."])
     assert index.titles("refund").tolist()[1] == 0 < index.titles("refund")[0]
@@ -264,7 +288,9 @@ HELP = build(
         ("How do I chnage my bokking?", "How do I change my booking?"),
         ("my pasword doesn't work", "my password doesn't work"),
         ("changing my BOOKINGS and PAY-403", "changing my BOOKINGS and PAY-403"),
-        ("the hange of my dats", "the hange of my dats"),
+        ("the hange of my dats", "the hange of my dates"),
+        ("of yuor booking", "of your booking"),
+        ("a cook for you and the oats", "a cook for you and the oats"),
         ("Wie kann man seine bookung umbuchen?", "Wie kann man seine bookung umbuchen?"),
         ("my " * 101 + "bokking", "my " * 101 + "bokking"),
         ("", ""),
@@ -274,6 +300,11 @@ def test_misspelt_words_are_mended_and_nothing_else(typed: str, mended: str, tmp
     assert HELP.corrected(typed) == mended
     HELP.save(tmp_path)
     assert KeywordIndex.load(tmp_path).corrected(typed) == mended
+
+
+def test_what_is_spelt_right_elsewhere_is_left_alone() -> None:
+    assert HELP.corrected("how to chance a bokking", right={"chance"}) == "how to chance a booking"
+    assert HELP.corrected("how to chance a bokking") == "how to change a booking"
 
 
 @settings(deadline=None)
