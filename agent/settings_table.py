@@ -426,8 +426,8 @@ TABLE: tuple[Setting, ...] = (
         "database_url",
         str,
         "",
-        "A Postgres database for conversations, tickets and the queue, which several processes can share. Unset: SQLite in the "
-        "data directory.",
+        "A Postgres database for documents, conversations, tickets and the queue, which several processes can share. Unset: "
+        "SQLite in the data directory.",
         "postgresql://USER:PASSWORD@HOST:5432/DATABASE",
         variable="DATABASE_URL",
         pattern=r"postgres(?:ql)?://\S+",

@@ -57,7 +57,7 @@ def data_directory(settings: Settings) -> Path:
 
 
 def database_of(settings: Settings) -> Path | str:
-    """Where conversations, tickets and the queue live: the URL of a Postgres database, else the data directory."""
+    """Where documents, conversations, tickets and the queue live: the URL of a Postgres database, else the data directory."""
     return str(settings["database_url"]) or data_directory(settings)
 
 
@@ -199,11 +199,12 @@ def build_reranker(settings: Settings, pool: Pool) -> RemoteReranker | None:
 
 
 def build_knowledge(settings: Settings, pool: Pool | None = None, data: Path | None = None) -> KnowledgeBase:
-    """The knowledge base in `data`, by default the data directory of the settings."""
+    """The knowledge base of the settings; in `data`, documents and all, if that is given."""
     pool = pool or Pool()
     return KnowledgeBase(
         data or data_directory(settings),
         build_embedder(settings, pool),
+        database=data or database_of(settings),
         language=settings["language"],
         reranker=build_reranker(settings, pool),
     )
@@ -234,7 +235,7 @@ class Desk:
     ledger: Ledger
     channels: Channels
     database: Path | str
-    """Of the ledger and the queue: the data directory, or the URL of a Postgres database."""
+    """Of everything that is kept: the data directory, or the URL of a Postgres database."""
 
     @classmethod
     def open(cls, settings: Settings, data: Path | None = None) -> Desk:

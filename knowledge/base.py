@@ -13,21 +13,24 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
+from knowledge import generations
 from knowledge import sync as syncing
-from knowledge.database import open_database
-from knowledge.documents import Passage
+from knowledge.database import Source, open_database
+from knowledge.documents import IndexEntry, Passage, Stored
 from knowledge.embeddings import Embedder
-from knowledge.errors import EmbedderError, IndexFailure, KnowledgeError, RerankerError
-from knowledge.index import Index, IndexEntry, collect_garbage, generation, new_generation
+from knowledge.errors import ConflictError, EmbedderError, IndexFailure, KnowledgeError, RerankerError
+from knowledge.generations import Generation
+from knowledge.index import Index
 from knowledge.languages import ENGLISH
-from knowledge.library import Changes, Edition, Library, PassageRecord, Stored, vector_key
+from knowledge.library import Library, PassageRecord
 from knowledge.lock import writer_lock
 from knowledge.minilm import MiniLM
 from knowledge.ranking import Candidate, Ranked
 from knowledge.readers import Reader, load_readers
 from knowledge.reranking import Pausing, Reranker
 from knowledge.search import Hit, Query, SearchResult
-from knowledge.sync import Plan, Progress, SyncReport
+from knowledge.sync import AS_USUAL, Plan, Progress, SyncReport, Wish
+from knowledge.tables import SCHEMA
 
 if TYPE_CHECKING:
     from knowledge.embeddings import Vectors
@@ -40,6 +43,7 @@ RERANKED = 30
 that the first 100 hold (docs/decisions/search.md)."""
 SAME_TEXT = 0.98
 """The least cosine between two vectors of one text from one model; servers round, but not by more."""
+_TRIES = 3
 EMPTY = "The knowledge base is empty. Bring documents in with: frontdesk knowledge sync DIR"
 KEYWORDS_ONLY = "Search works by keywords only"
 RESYNC = "To mend it: frontdesk knowledge sync DIR"
@@ -57,16 +61,27 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """The index in use. `note` is set when it is a makeshift one."""
+    """The index that questions are answered from, and the edition that it holds.
 
-    edition: Edition
+    `generation` is what the data directory said was in use. `note` is set when that one cannot be used and this is a makeshift.
+    """
+
+    edition: int
     index: Index
+    generation: Generation | None
     note: str = ""
+
+    @property
+    def embedder(self) -> str:
+        """Name of the embedder whose vectors the index holds; empty when it holds none."""
+        return self.generation.embedder if self.generation is not None and not self.note else ""
 
 
 class KnowledgeBase:
-    """Documents in `data`, searched by vectors from `embedder` and by keywords; by keywords alone when it is `None`.
+    """Documents, searched by vectors from `embedder` and by keywords; by keywords alone when it is `None`.
 
+    The index is kept in `data`; so are the documents, unless `database` says where else (another directory, or the URL of a
+    PostgreSQL database, which several may share).
     `language` is that of the documents, by its English name: words are compared by their stems. Empty: told from the
     documents. `reranker` has the last word on the order of the best passages. Opening costs nothing until first used. Close
     it with `close()`.
@@ -77,11 +92,13 @@ class KnowledgeBase:
         data: Path,
         embedder: Embedder | None,
         *,
+        database: Source | None = None,
         language: str = "",
         reranker: Reranker | None = None,
         readers: Mapping[str, Reader] | None = None,
     ) -> None:
         self._data = data
+        self._source = database if database is not None else data
         self._language = language.strip().lower()
         self._embedder = embedder
         self._reranker = Pausing(reranker) if reranker is not None else None
@@ -97,15 +114,16 @@ class KnowledgeBase:
     async def sync(
         self,
         directory: Path,
+        wish: Wish = AS_USUAL,
         *,
         progress: Progress | None = None,
         say: Callable[[str], None] | None = None,
-        allow_empty: bool = False,
     ) -> SyncReport:
         """Make the library hold what `directory` holds: new, changed and removed files, nothing else.
 
-        All of it becomes visible in one step, at the end; documents whose files are gone leave at once. It may be
-        interrupted at any time and run again. `progress` is told how far it is, `say` gets lines about what takes long.
+        All of it becomes visible in one step, when its index is ready; documents whose files are gone leave at once, and
+        those that a person has edited stay. It may be interrupted at any time and run again. `wish` says how, `progress` is
+        told how far it is, `say` gets lines about what takes long.
 
         Raises `FolderError` (missing or empty folder), `BusyError` (another process writes), `StoreError`.
         """
@@ -114,44 +132,53 @@ class KnowledgeBase:
         library = await asyncio.to_thread(self._open_library)
         async with writer_lock(self._data):
             readers = self._readers if self._readers is not None else await asyncio.to_thread(load_readers)
-            plan = await asyncio.to_thread(syncing.plan, directory, library, readers, report, allow_empty=allow_empty)
-            await asyncio.to_thread(_remove_first, library, plan)
-            notes = [note for note in [await self._publish(library, plan, report, say or (lambda line: None))] if note]
-            if plan.adopted:
-                await asyncio.to_thread(library.adopt, plan.adopted, plan.changes.folder)
+            plan = await asyncio.to_thread(_take_in, directory, library, readers, report, wish)
+            notes = [note for note in [await self._bring_up(library, report, say or (lambda line: None))] if note]
             _, passages = await asyncio.to_thread(library.count)
+        notes += _twins(plan)
         notes += await asyncio.to_thread(_orphans, library)
         return SyncReport(
             added=plan.added,
             changed=plan.changed,
-            removed=len(plan.changes.remove),
+            removed=len(plan.changes.retire),
             unchanged=plan.unchanged,
             failed=tuple(plan.failed),
             seconds=round(time.monotonic() - started, 3),
             passages=passages,
             notes=tuple(notes),
+            kept=tuple(plan.kept),
         )
 
-    async def _publish(self, library: Library, plan: Plan, progress: Progress, say: Callable[[str], None]) -> str:
-        """Embed what is new, build an index beside the one in use, then switch to both in one transaction."""
-        changes = plan.changes
-        entries = await asyncio.to_thread(_entries_after, library, changes)
+    async def _bring_up(self, library: Library, progress: Progress, say: Callable[[str], None]) -> str:
+        """Make the index of the newest edition, if it is not in use, and put it in use. Only for who holds the writer's lock.
+
+        Returns why it goes without vectors, or "".
+        """
+        edition = await asyncio.to_thread(library.edition)
+        entries = await asyncio.to_thread(library.entries, edition)
+        before = await asyncio.to_thread(generations.current, self._data)
         anew = await self._has_changed(library, entries)
         embedder, note = await self._vectors_for(library, entries, progress, say, anew=anew)
-        edition = await asyncio.to_thread(library.edition)
-        whole = edition.embedder == embedder and not anew and await asyncio.to_thread(self._is_whole, edition, entries)
-        if not (changes.remove or changes.write) and whole:
-            await asyncio.to_thread(library.note_files, changes.folder, changes.files or {})
+        base = None
+        if before is not None and before.embedder == embedder and not anew:
+            its_own = entries if before.edition == edition else await asyncio.to_thread(library.entries, before.edition)
+            if await asyncio.to_thread(self._is_whole, before, its_own):
+                if its_own == entries:
+                    await asyncio.to_thread(generations.use, self._data, replace(before, edition=edition))
+                    return note
+                base = generations.folder_of(self._data, before.name) if embedder else None
+        elif before is None and not entries:
             return note
         progress("Building the index", 0, 1)
-        folder = new_generation(self._data)
-        base = generation(self._data, edition.generation) if embedder and whole else None
+        folder = await asyncio.to_thread(generations.new_folder, self._data)
         keys = [entry.vector_key for entry in entries]
         vectors = await asyncio.to_thread(library.vectors, embedder, keys) if embedder else None
         await asyncio.to_thread(Index.build, folder, entries, self._language, vectors, base)
-        await asyncio.to_thread(library.publish, changes, generation=folder.name, embedder=embedder)
+        await asyncio.to_thread(generations.use, self._data, Generation(folder.name, edition, embedder))
+        await asyncio.to_thread(library.collect_passages, edition)
         await asyncio.to_thread(library.forget_unused_vectors)
-        await asyncio.to_thread(collect_garbage, self._data, keep={folder.name, edition.generation})
+        keep = {folder.name} | ({before.name} if before is not None else set())
+        await asyncio.to_thread(generations.collect_garbage, self._data, keep)
         progress("Building the index", 1, 1)
         return note
 
@@ -220,12 +247,12 @@ class KnowledgeBase:
         query = replace(query, text=await asyncio.to_thread(opened.index.mended, query.text))
         vector, note = await self._query_vector(opened, query)
         # The confidence of vectors was fitted for the local embedder, which knows English only.
-        calibrated = opened.edition.embedder == MiniLM.name and opened.index.language == ENGLISH
+        calibrated = opened.embedder == MiniLM.name and opened.index.language == ENGLISH
         most = max(query.limit, RERANKED if self._reranker is not None else 1)
 
         def looked_up(vector: Vectors | None) -> tuple[Ranked, list[Candidate], dict[str, PassageRecord]]:
             ranked = opened.index.search(query, vector, calibrated=calibrated and vector is not None)
-            return ranked, *_visible(library, query, ranked.candidates, most)
+            return ranked, *_visible(library, opened.edition, query, ranked.candidates, most)
 
         try:
             ranked, candidates, records = await asyncio.to_thread(looked_up, vector)
@@ -275,24 +302,27 @@ class KnowledgeBase:
         return best[: query.limit], found.note
 
     async def _current_index(self, library: Library) -> _Opened:
-        """The index of the current edition; another process may have published a new one since the last question."""
+        """The index in use; another process may have put a new one in use since the last question."""
         async with self._opening:
-            edition = await asyncio.to_thread(library.edition)
-            if self._opened is None or self._opened.edition != edition:
-                self._opened = await asyncio.to_thread(self._open_index, library, edition)
+            self._opened = await asyncio.to_thread(self._open_index, library)
             return self._opened
 
-    def _open_index(self, library: Library, edition: Edition) -> _Opened:
+    def _open_index(self, library: Library) -> _Opened:
+        found = generations.current(self._data)
         old = self._opened
-        if old is not None and not old.note and old.edition.generation == edition.generation:
-            return replace(old, edition=edition)
-        note = ""
+        if old is not None and old.generation == found and (not old.note or old.edition == library.edition()):
+            return old
+        if old is not None and not old.note and _name(old.generation) == _name(found) and found is not None:
+            return replace(old, edition=found.edition, generation=found)
+        note = f"{KEYWORDS_ONLY}: there is no index yet. {RESYNC}"
         try:
-            if edition.generation:
-                return _Opened(edition, Index.open(generation(self._data, edition.generation)))
+            if found is not None:
+                index = Index.open(generations.folder_of(self._data, found.name))
+                return _Opened(found.edition, index, found)
         except KnowledgeError as error:
             note = f"{KEYWORDS_ONLY}: {error.message} {RESYNC}"
-        return _Opened(edition, Index.in_memory(_entries(library.records()), self._language), note)
+        edition = library.edition()
+        return _Opened(edition, Index.in_memory(library.entries(edition), self._language), found, note)
 
     async def _query_vector(self, opened: _Opened, query: Query) -> tuple[Vectors | None, str]:
         """The question's vector, or `None` and the reason, a sentence for staff."""
@@ -302,7 +332,7 @@ class KnowledgeBase:
             return None, opened.note
         if not opened.index.has_vectors:
             return None, f"{KEYWORDS_ONLY}: no vectors have been made yet. {RESYNC}"
-        if opened.edition.embedder != self._embedder.name:
+        if opened.embedder != self._embedder.name:
             return None, f"{KEYWORDS_ONLY}: the index was made with another embedder. {RESYNC}"
         try:
             vector = await self._embedder.embed_query(query.text)
@@ -332,12 +362,12 @@ class KnowledgeBase:
     # Looking ---------------------------------------------------------------------------------------------------------
 
     async def documents(self) -> list[Stored]:
-        """All documents, by id, without their text."""
+        """The published documents, by id, without their text."""
         library = await asyncio.to_thread(self._open_library)
         return list((await asyncio.to_thread(library.stored)).values())
 
     async def document(self, document_id: str) -> Stored | None:
-        """One document with its text, `None` if there is none of this id."""
+        """One document with its text as it is published, else as it was drafted last. `None` if there is none of this id."""
         library = await asyncio.to_thread(self._open_library)
         return await asyncio.to_thread(library.document, document_id)
 
@@ -353,7 +383,7 @@ class KnowledgeBase:
         if not documents:
             return Health(0, 0, "keyword")
         opened = await self._current_index(library)
-        entries = _entries(await asyncio.to_thread(library.records))
+        entries = await asyncio.to_thread(library.entries, opened.edition)
         try:
             await asyncio.to_thread(opened.index.check, entries, self._language)
         except IndexFailure as error:
@@ -373,15 +403,13 @@ class KnowledgeBase:
     def _open_library(self) -> Library:
         with self._library_lock:
             if self._library is None:
-                self._engine = open_database(self._data)
+                self._engine = open_database(self._source, SCHEMA)
                 self._library = Library(self._engine)
             return self._library
 
-    def _is_whole(self, edition: Edition, entries: list[IndexEntry]) -> bool:
-        if not edition.generation:
-            return not entries
+    def _is_whole(self, in_use: Generation, entries: list[IndexEntry]) -> bool:
         try:
-            index = Index.open(generation(self._data, edition.generation))
+            index = Index.open(generations.folder_of(self._data, in_use.name))
             try:
                 index.check(entries, self._language)
             finally:
@@ -391,41 +419,37 @@ class KnowledgeBase:
         return True
 
 
-def _entries(records: Mapping[str, PassageRecord]) -> list[IndexEntry]:
-    return [
-        IndexEntry(passage_id, record.passage.searchable, record.audience, record.vector_key)
-        for passage_id, record in sorted(records.items())
-    ]
+def _take_in(directory: Path, library: Library, readers: Mapping[str, Reader], progress: Progress, wish: Wish) -> Plan:
+    """Compare the folder with the library and write what is new; once more, where somebody wrote in between."""
+    for left in reversed(range(_TRIES)):
+        plan = syncing.plan(directory, library, readers, progress, wish)
+        try:
+            library.publish(plan.changes)
+        except ConflictError:
+            if not left:
+                raise
+        else:
+            return plan
+    raise AssertionError("unreachable")
 
 
-def _entries_after(library: Library, changes: Changes) -> list[IndexEntry]:
-    """The passages of the edition that `changes` will make."""
-    gone = changes.remove | {stored.document.id for stored, _ in changes.write}
-    entries = _entries(
-        {key: record for key, record in library.records().items() if record.passage.document not in gone}
-    )
-    for stored, pieces in changes.write:
-        entries += (
-            IndexEntry(piece.id, piece.searchable, stored.document.audience, vector_key(piece)) for piece in pieces
-        )
-    return sorted(entries, key=lambda entry: entry.id)
+def _name(generation: Generation | None) -> str:
+    return generation.name if generation is not None else ""
 
 
-def _remove_first(library: Library, plan: Plan) -> None:
-    """Documents whose files are gone leave before the long work begins, except those that only moved to another file."""
-    texts = {stored.document.text for stored, _ in plan.changes.write}
-    gone = []
-    for document_id in plan.changes.remove:
-        stored = library.document(document_id) if texts else None
-        if stored is None or stored.document.text not in texts:
-            gone.append(document_id)
-    if gone and plan.changes.write:
-        library.publish(Changes(remove=frozenset(gone)))
+def _twins(plan: Plan) -> list[str]:
+    """A line about new documents that say what others say."""
+    if not plan.same:
+        return []
+    new, other = plan.same[0]
+    if len(plan.same) == 1:
+        return [f"{new} says the same as {other}."]
+    return [f"{len(plan.same)} new documents say the same as others, for example {new} the same as {other}."]
 
 
 def _orphans(library: Library) -> list[str]:
     """A line for each folder that documents came from and that is no longer there."""
-    counts = Counter(stored.folder for stored in library.stored().values())
+    counts = Counter(one.origin.place for one in library.stored().values() if one.origin.kind == "folder")
     return [
         f"{count} documents came from {folder}, which is no longer there; they are still searched."
         for folder, count in sorted(counts.items())
@@ -438,18 +462,18 @@ def _hit(candidate: Candidate, record: PassageRecord) -> Hit:
 
 
 def _visible(
-    library: Library, query: Query, candidates: Sequence[Candidate], most: int
+    library: Library, edition: int, query: Query, candidates: Sequence[Candidate], most: int
 ) -> tuple[list[Candidate], dict[str, PassageRecord]]:
     """The best candidates that may be seen, at least `most` of them if there are so many, and their records.
 
-    Joined with the library, so that a document that has left it, or the audience, is never shown nor sent to a reranker,
-    whatever the index still holds.
+    Joined with the library, so that a document that was retired, or has left the audience, is never shown nor sent to a
+    reranker, whatever the index still holds.
     """
     seen: list[Candidate] = []
     records: dict[str, PassageRecord] = {}
     for start in range(0, len(candidates), most):
         some = candidates[start : start + most]
-        records |= library.records([one.id for one in some])
+        records |= library.records([one.id for one in some], edition)
         seen += [one for one in some if one.id in records and records[one.id].audience in query.audiences]
         if len(seen) >= most:
             break

@@ -5,6 +5,7 @@
     │   ├── FolderError          the folder to sync is missing, empty or not readable
     │   ├── StoreError           the data directory cannot be used (read-only, damaged, of another version)
     │   ├── IndexFailure         the index is lost or damaged: search goes on without it, a sync makes it anew
+    │   ├── ConflictError        somebody else has changed the document since it was read
     │   ├── BusyError            another process is writing to the same data directory
     │   ├── EmbedderError        vectors cannot be made: search goes on by keywords
     │   └── RerankerError        passages cannot be scored once more: search goes on in its own order
@@ -45,6 +46,10 @@ class StoreError(KnowledgeError):
 
 class IndexFailure(KnowledgeError):
     """The index is lost or damaged; search goes on without it and a sync makes it anew."""
+
+
+class ConflictError(KnowledgeError):
+    """Somebody else has changed the document since it was read. Nothing was written."""
 
 
 class BusyError(KnowledgeError):

@@ -1,8 +1,8 @@
 """The index: vectors in Chroma and keywords beside them, a cache of one edition of the library.
 
 An index is never changed. A new one is built in a folder of its own (a copy of the one before, when little has changed),
-checked by probe queries, and put in use by the library's publication; readers only read. Chroma 1.5.9 is not safe against
-being killed while it writes, nor against two writers: here neither can touch an index that is in use.
+checked by probe queries, and put in use in one step (`knowledge.generations`); readers only read. Chroma 1.5.9 is not safe
+against being killed while it writes, nor against two writers: here neither can touch an index that is in use.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from knowledge.documents import IndexEntry
 from knowledge.errors import IndexFailure, KnowledgeError
 from knowledge.keywords import KeywordIndex
 from knowledge.languages import language_of
@@ -36,35 +35,6 @@ AT_ONCE = 5_000
 SMALL_CHANGE = 0.2
 """Up to this share of changed passages the index before is copied and edited: its graph stays good enough."""
 PROBES = 16
-
-
-@dataclass(frozen=True, slots=True)
-class IndexEntry:
-    """One passage as the index needs it."""
-
-    id: str
-    text: str
-    audience: str
-    vector_key: str
-
-
-def new_generation(data: Path) -> Path:
-    """A fresh folder for an index."""
-    folder = data / "index" / uuid.uuid4().hex
-    folder.mkdir(parents=True)
-    return folder
-
-
-def generation(data: Path, name: str) -> Path:
-    """The folder of the index called `name`."""
-    return data / "index" / name
-
-
-def collect_garbage(data: Path, keep: set[str]) -> None:
-    """Remove indexes that are no longer used, and what an interrupted sync left."""
-    for folder in (data / "index").iterdir():
-        if folder.name not in keep:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Index:

@@ -23,7 +23,7 @@ from knowledge.documents import PUBLIC
 from knowledge.errors import KnowledgeError
 from knowledge.search import Hit, Query, SearchResult
 from knowledge.sync import Progress as Report
-from knowledge.sync import SyncReport
+from knowledge.sync import SyncReport, Wish
 
 SNIPPET = 240
 """Characters of a passage in a list of hits."""
@@ -45,7 +45,7 @@ async def sync(options: Options, directory: Path, *, allow_empty: bool, as_json:
     async with _knowledge(options) as knowledge:
         with _progress(errors) as report:
             result = await knowledge.sync(
-                directory, progress=report, say=lambda line: errors.print(Text(line)), allow_empty=allow_empty
+                directory, Wish(allow_empty=allow_empty), progress=report, say=lambda line: errors.print(Text(line))
             )
     if as_json:
         failed = [asdict(failure) for failure in result.failed]
@@ -134,7 +134,7 @@ async def show(options: Options, document_id: str, *, passages: bool, as_json: b
         "updated": document.updated,
         "review by": document.review_by,
         "tags": ", ".join(document.tags),
-        "file": str(Path(stored.folder, document.source)),
+        "file": str(Path(stored.origin.place, document.source)),
     }
     for name, value in facts.items():
         if value:
