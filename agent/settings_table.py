@@ -434,4 +434,27 @@ TABLE: tuple[Setting, ...] = (
         form="the address of a Postgres database: postgresql://USER:PASSWORD@HOST:5432/DATABASE",
         secret=True,
     ),
+    Setting(
+        "chroma_url",
+        str,
+        "",
+        "A Chroma server (`chroma run`) for the vectors, which several machines can share. Unset: Chroma in the data directory, "
+        "which needs no server.",
+        "http://127.0.0.1:8000",
+        variable="CHROMA_URL",
+        pattern=r"https?://[^\s/@]+/?",
+        form="the address of a Chroma server: http://HOST:PORT or https://HOST",
+    ),
+    Setting(
+        "chroma_token",
+        str,
+        "",
+        "The key for the Chroma server, if it, or a proxy before it, asks for one.",
+        variable="CHROMA_TOKEN",
+        secret=True,
+    ),
+    Setting("chroma_tenant", str, "default_tenant", "The tenant on the Chroma server.", variable="CHROMA_TENANT"),
+    Setting(
+        "chroma_database", str, "default_database", "The database on the Chroma server.", variable="CHROMA_DATABASE"
+    ),
 )

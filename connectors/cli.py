@@ -283,6 +283,37 @@ def show(options: Options, document: str, passages: bool, as_json: bool) -> None
     _run(show(options, document, passages=passages, as_json=as_json))
 
 
+@knowledge.command()
+@click.option(
+    "--wait",
+    type=click.IntRange(0),
+    default=600,
+    show_default=True,
+    help="Seconds to wait for a process that keeps it.",
+)
+@_everywhere
+@click.pass_obj
+def rebuild(options: Options, wait: int) -> None:
+    """Build the search index anew from the documents. Vectors that are kept are not made again.
+
+    May be interrupted and run again; questions are answered from the index before until it is ready.
+    """
+    from connectors.commands.knowledge_index import rebuild
+
+    sys.exit(_run(rebuild(options, wait=wait)))
+
+
+@knowledge.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_everywhere
+@click.pass_obj
+def verify(options: Options, as_json: bool) -> None:
+    """Compare the search index with the documents, passage by passage. Exits with 1 when something is not whole."""
+    from connectors.commands.knowledge_index import verify
+
+    sys.exit(_run(verify(options, as_json=as_json)))
+
+
 @frontdesk.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @_everywhere

@@ -13,68 +13,51 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
-from knowledge import generations
 from knowledge import sync as syncing
+from knowledge import verifying
+from knowledge.chroma import EmbeddedChroma
 from knowledge.database import Source, open_database
-from knowledge.documents import IndexEntry, Passage, Stored
+from knowledge.documents import Passage, Stored
 from knowledge.embeddings import Embedder
-from knowledge.errors import ConflictError, EmbedderError, IndexFailure, KnowledgeError, RerankerError
-from knowledge.generations import Generation
-from knowledge.index import Index
+from knowledge.errors import ConflictError, EmbedderError, IndexFailure, RerankerError
+from knowledge.in_use import HEAL, KEYWORDS_ONLY, InUse, Opened
+from knowledge.indexer import Indexer, Say
+from knowledge.keeper import WAIT_SECONDS, Keeper, Outcome
 from knowledge.languages import ENGLISH
 from knowledge.library import Library, PassageRecord
-from knowledge.lock import writer_lock
 from knowledge.minilm import MiniLM
-from knowledge.ranking import Candidate, Ranked
+from knowledge.ranking import Candidate
 from knowledge.readers import Reader, load_readers
 from knowledge.reranking import Pausing, Reranker
 from knowledge.search import Hit, Query, SearchResult
 from knowledge.sync import AS_USUAL, Plan, Progress, SyncReport, Wish
 from knowledge.tables import SCHEMA
+from knowledge.vectors import VectorStore
+from knowledge.verifying import Part
 
 if TYPE_CHECKING:
     from knowledge.embeddings import Vectors
 
-EMBED_AT_ONCE = 64
-"""Passages whose vectors are kept together: what an interrupted sync loses at most."""
 EVERYTHING = 1_000_000
 RERANKED = 30
 """Passages that a reranker reads, the best by search's own ranking: about 6,500 tokens. They hold most of the right documents
 that the first 100 hold (docs/decisions/search.md)."""
-SAME_TEXT = 0.98
-"""The least cosine between two vectors of one text from one model; servers round, but not by more."""
 _TRIES = 3
 EMPTY = "The knowledge base is empty. Bring documents in with: frontdesk knowledge sync DIR"
-KEYWORDS_ONLY = "Search works by keywords only"
-RESYNC = "To mend it: frontdesk knowledge sync DIR"
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How the knowledge base stands. `note` says what is not whole, for staff; empty when all is well."""
+    """How the knowledge base stands. `note` says what is not whole, for staff; empty when all is well.
+
+    `keeper` is the process that keeps the index up to date, "" when there is none.
+    """
 
     documents: int
     passages: int
     mode: str
     note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """The index that questions are answered from, and the edition that it holds.
-
-    `generation` is what the data directory said was in use. `note` is set when that one cannot be used and this is a makeshift.
-    """
-
-    edition: int
-    index: Index
-    generation: Generation | None
-    note: str = ""
-
-    @property
-    def embedder(self) -> str:
-        """Name of the embedder whose vectors the index holds; empty when it holds none."""
-        return self.generation.embedder if self.generation is not None and not self.note else ""
+    keeper: str = ""
 
 
 class KnowledgeBase:
@@ -83,8 +66,8 @@ class KnowledgeBase:
     The index is kept in `data`; so are the documents, unless `database` says where else (another directory, or the URL of a
     PostgreSQL database, which several may share).
     `language` is that of the documents, by its English name: words are compared by their stems. Empty: told from the
-    documents. `reranker` has the last word on the order of the best passages. Opening costs nothing until first used. Close
-    it with `close()`.
+    documents. `reranker` has the last word on the order of the best passages. `store` is where vectors are kept for
+    searching, by default Chroma in `data`. Opening costs nothing until first used. Close it with `close()`.
     """
 
     def __init__(
@@ -96,18 +79,21 @@ class KnowledgeBase:
         language: str = "",
         reranker: Reranker | None = None,
         readers: Mapping[str, Reader] | None = None,
+        store: VectorStore | None = None,
     ) -> None:
         self._data = data
         self._source = database if database is not None else data
-        self._language = language.strip().lower()
+        language = language.strip().lower()
         self._embedder = embedder
         self._reranker = Pausing(reranker) if reranker is not None else None
         self._readers = readers
         self._engine: Engine | None = None
         self._library: Library | None = None
         self._library_lock = threading.Lock()
-        self._opened: _Opened | None = None
-        self._opening = asyncio.Lock()
+        self._store = store if store is not None else EmbeddedChroma()
+        self._in_use = InUse(data, self._store if embedder is not None else None, language)
+        indexer = Indexer(data, self._open_library, embedder, self._store, self._in_use, language)
+        self._keeper = Keeper(data, self._open_library, indexer, self._in_use)
 
     # Bringing documents in -------------------------------------------------------------------------------------------
 
@@ -118,23 +104,25 @@ class KnowledgeBase:
         *,
         progress: Progress | None = None,
         say: Callable[[str], None] | None = None,
+        wait: float = WAIT_SECONDS,
     ) -> SyncReport:
         """Make the library hold what `directory` holds: new, changed and removed files, nothing else.
 
         All of it becomes visible in one step, when its index is ready; documents whose files are gone leave at once, and
         those that a person has edited stay. It may be interrupted at any time and run again. `wish` says how, `progress` is
-        told how far it is, `say` gets lines about what takes long.
+        told how far it is, `say` gets lines about what takes long. `wait` is how many seconds another process that keeps the
+        index is waited for.
 
-        Raises `FolderError` (missing or empty folder), `BusyError` (another process writes), `StoreError`.
+        Raises `FolderError` (missing or empty folder), `StoreError`.
         """
         started = time.monotonic()
-        report = progress or (lambda what, done, total: None)
+        report = progress or silent
         library = await asyncio.to_thread(self._open_library)
-        async with writer_lock(self._data):
-            readers = self._readers if self._readers is not None else await asyncio.to_thread(load_readers)
-            plan = await asyncio.to_thread(_take_in, directory, library, readers, report, wish)
-            notes = [note for note in [await self._bring_up(library, report, say or (lambda line: None))] if note]
-            _, passages = await asyncio.to_thread(library.count)
+        readers = self._readers if self._readers is not None else await asyncio.to_thread(load_readers)
+        plan = await asyncio.to_thread(_take_in, directory, library, readers, report, wish)
+        outcome = await self.make_searchable(report, say, wait)
+        notes = [line for line in (outcome.note, "" if outcome.done else outcome.words) if line]
+        _, passages = await asyncio.to_thread(library.count)
         notes += _twins(plan)
         notes += await asyncio.to_thread(_orphans, library)
         return SyncReport(
@@ -149,91 +137,33 @@ class KnowledgeBase:
             kept=tuple(plan.kept),
         )
 
-    async def _bring_up(self, library: Library, progress: Progress, say: Callable[[str], None]) -> str:
-        """Make the index of the newest edition, if it is not in use, and put it in use. Only for who holds the writer's lock.
+    # The index -------------------------------------------------------------------------------------------------------
 
-        Returns why it goes without vectors, or "".
+    async def make_searchable(
+        self, progress: Progress | None = None, say: Say | None = None, wait: float = WAIT_SECONDS
+    ) -> Outcome:
+        """Have what is published now indexed: by this process, or by the one that keeps the index, which is waited for.
+
+        What stands in the way is told in the outcome; what is published stays so. Raises `StoreError`.
         """
-        edition = await asyncio.to_thread(library.edition)
-        entries = await asyncio.to_thread(library.entries, edition)
-        before = await asyncio.to_thread(generations.current, self._data)
-        anew = await self._has_changed(library, entries)
-        embedder, note = await self._vectors_for(library, entries, progress, say, anew=anew)
-        base = None
-        if before is not None and before.embedder == embedder and not anew:
-            its_own = entries if before.edition == edition else await asyncio.to_thread(library.entries, before.edition)
-            if await asyncio.to_thread(self._is_whole, before, its_own):
-                if its_own == entries:
-                    await asyncio.to_thread(generations.use, self._data, replace(before, edition=edition))
-                    return note
-                base = generations.folder_of(self._data, before.name) if embedder else None
-        elif before is None and not entries:
-            return note
-        progress("Building the index", 0, 1)
-        folder = await asyncio.to_thread(generations.new_folder, self._data)
-        keys = [entry.vector_key for entry in entries]
-        vectors = await asyncio.to_thread(library.vectors, embedder, keys) if embedder else None
-        await asyncio.to_thread(Index.build, folder, entries, self._language, vectors, base)
-        await asyncio.to_thread(generations.use, self._data, Generation(folder.name, edition, embedder))
-        await asyncio.to_thread(library.collect_passages, edition)
-        await asyncio.to_thread(library.forget_unused_vectors)
-        keep = {folder.name} | ({before.name} if before is not None else set())
-        await asyncio.to_thread(generations.collect_garbage, self._data, keep)
-        progress("Building the index", 1, 1)
-        return note
+        return await self._keeper.searchable(progress or silent, say or unheard, wait)
 
-    async def _has_changed(self, library: Library, entries: list[IndexEntry]) -> bool:
-        """Whether a server makes other vectors under the same name than it did: of another length, or far from those kept.
+    async def rebuild(self, progress: Progress | None = None, say: Say | None = None, *, wait: float) -> Outcome:
+        """Have the index built anew from the library; vectors that are kept there are not made again. Raises `StoreError`.
 
-        Such vectors cannot be compared with those of questions any more.
+        A process that keeps the index does it, and is waited for.
         """
-        import numpy as np
+        return await self._keeper.rebuild(progress or silent, say or unheard, wait)
 
-        if self._embedder is None or not getattr(self._embedder, "may_change", False):
-            return False
-        kept = await asyncio.to_thread(
-            library.vectors, self._embedder.name, [entry.vector_key for entry in entries[:1]]
-        )
-        if not kept:
-            return False
-        try:
-            probe = (await self._embedder.embed_passages([entries[0].text]))[0]
-        except EmbedderError:
-            return False
-        before = kept[entries[0].vector_key]
-        return probe.shape != before.shape or float(np.dot(probe, before)) < SAME_TEXT
+    async def keep_index(self) -> None:
+        """Keep the index at the library's edition and well, until cancelled. One process does it for a data directory."""
+        await self._keeper.keep()
 
-    async def _vectors_for(
-        self,
-        library: Library,
-        entries: list[IndexEntry],
-        progress: Progress,
-        say: Callable[[str], None],
-        *,
-        anew: bool,
-    ) -> tuple[str, str]:
-        """Make the vectors that are missing, or all `anew`.
-
-        Returns the embedder's name, or "" and the reason when there are none.
-        """
-        if self._embedder is None:
-            return "", ""
-        name = self._embedder.name
-        known = set() if anew else await asyncio.to_thread(library.known_vectors, name)
-        missing = {entry.vector_key: entry.text for entry in entries if entry.vector_key not in known}
-        keys = list(missing)
-        try:
-            await self._embedder.prepare(say)
-            for start in range(0, len(keys), EMBED_AT_ONCE):
-                progress("Embedding passages", start, len(keys))
-                some = keys[start : start + EMBED_AT_ONCE]
-                rows = await self._embedder.embed_passages([missing[key] for key in some])
-                await asyncio.to_thread(library.keep_vectors, name, some, rows)
-        except EmbedderError as error:
-            return "", f"{KEYWORDS_ONLY}: {error.message} {error.hint}".strip()
-        if keys:
-            progress("Embedding passages", len(keys), len(keys))
-        return name, ""
+    async def verify(self, progress: Progress | None = None) -> list[Part]:
+        """Compare the index with the library, passage by passage. Raises `StoreError`."""
+        library = await asyncio.to_thread(self._open_library)
+        opened = await self._in_use.current(library)
+        return await verifying.verify(library, opened, self._embedder, self._keeper, progress or silent)
 
     # Searching -------------------------------------------------------------------------------------------------------
 
@@ -243,22 +173,18 @@ class KnowledgeBase:
         A missing model, a broken index or a reranker that fails is no error: search goes on without, and says so in `note`.
         """
         library = self._library if self._library is not None else await asyncio.to_thread(self._open_library)
-        opened = await self._current_index(library)
+        opened = await self._in_use.current(library)
         query = replace(query, text=await asyncio.to_thread(opened.index.mended, query.text))
         vector, note = await self._query_vector(opened, query)
         # The confidence of vectors was fitted for the local embedder, which knows English only.
         calibrated = opened.embedder == MiniLM.name and opened.index.language == ENGLISH
         most = max(query.limit, RERANKED if self._reranker is not None else 1)
-
-        def looked_up(vector: Vectors | None) -> tuple[Ranked, list[Candidate], dict[str, PassageRecord]]:
-            ranked = opened.index.search(query, vector, calibrated=calibrated and vector is not None)
-            return ranked, *_visible(library, opened.edition, query, ranked.candidates, most)
-
         try:
-            ranked, candidates, records = await asyncio.to_thread(looked_up, vector)
+            ranked = await opened.index.search(query, vector, calibrated=calibrated and vector is not None)
         except IndexFailure as error:
-            vector, note = None, f"{KEYWORDS_ONLY}: {error.message} {RESYNC}"
-            ranked, candidates, records = await asyncio.to_thread(looked_up, None)
+            vector, note = None, f"{KEYWORDS_ONLY}: {error.message} {HEAL}"
+            ranked = await opened.index.search(query, None)
+        candidates, records = await asyncio.to_thread(_visible, library, opened.edition, query, ranked.candidates, most)
         candidates, unranked = await self._reranked(query, candidates, records)
         return SearchResult(
             mode="keyword" if vector is None else "hybrid",
@@ -301,39 +227,17 @@ class KnowledgeBase:
             best = list(dict.fromkeys([*best, *(one.id for one in stored if one.audience in query.audiences)]))
         return best[: query.limit], found.note
 
-    async def _current_index(self, library: Library) -> _Opened:
-        """The index in use; another process may have put a new one in use since the last question."""
-        async with self._opening:
-            self._opened = await asyncio.to_thread(self._open_index, library)
-            return self._opened
-
-    def _open_index(self, library: Library) -> _Opened:
-        found = generations.current(self._data)
-        old = self._opened
-        if old is not None and old.generation == found and (not old.note or old.edition == library.edition()):
-            return old
-        if old is not None and not old.note and _name(old.generation) == _name(found) and found is not None:
-            return replace(old, edition=found.edition, generation=found)
-        note = f"{KEYWORDS_ONLY}: there is no index yet. {RESYNC}"
-        try:
-            if found is not None:
-                index = Index.open(generations.folder_of(self._data, found.name))
-                return _Opened(found.edition, index, found)
-        except KnowledgeError as error:
-            note = f"{KEYWORDS_ONLY}: {error.message} {RESYNC}"
-        edition = library.edition()
-        return _Opened(edition, Index.in_memory(library.entries(edition), self._language), found, note)
-
-    async def _query_vector(self, opened: _Opened, query: Query) -> tuple[Vectors | None, str]:
+    async def _query_vector(self, opened: Opened, query: Query) -> tuple[Vectors | None, str]:
         """The question's vector, or `None` and the reason, a sentence for staff."""
         if not len(opened.index):
             return None, EMPTY
         if self._embedder is None or opened.note:
             return None, opened.note
         if not opened.index.has_vectors:
-            return None, f"{KEYWORDS_ONLY}: no vectors have been made yet. {RESYNC}"
+            said = opened.difference.note if opened.difference is not None else ""
+            return None, said or f"{KEYWORDS_ONLY}: no vectors have been made yet. {HEAL}"
         if opened.embedder != self._embedder.name:
-            return None, f"{KEYWORDS_ONLY}: the index was made with another embedder. {RESYNC}"
+            return None, f"{KEYWORDS_ONLY}: the index was made with another embedder. {HEAL}"
         try:
             vector = await self._embedder.embed_query(query.text)
             if query.context:
@@ -357,7 +261,7 @@ class KnowledgeBase:
     async def language(self) -> str:
         """The language of the documents, by its English name in lower case."""
         library = await asyncio.to_thread(self._open_library)
-        return (await self._current_index(library)).index.language
+        return (await self._in_use.current(library)).index.language
 
     # Looking ---------------------------------------------------------------------------------------------------------
 
@@ -382,20 +286,15 @@ class KnowledgeBase:
         documents, passages = await asyncio.to_thread(library.count)
         if not documents:
             return Health(0, 0, "keyword")
-        opened = await self._current_index(library)
-        entries = await asyncio.to_thread(library.entries, opened.edition)
-        try:
-            await asyncio.to_thread(opened.index.check, entries, self._language)
-        except IndexFailure as error:
-            return Health(documents, passages, "keyword", f"{error.message} {RESYNC}")
         found = await self.search(Query("hello", limit=1))
-        return Health(documents, passages, found.mode, found.note)
+        behind = await asyncio.to_thread(library.edition) - (await self._in_use.current(library)).edition
+        late = f"The index is {behind} editions behind. {HEAL}" if behind else ""
+        return Health(documents, passages, found.mode, found.note or late, self._keeper.holder)
 
     async def close(self) -> None:
         """Let go of files. The knowledge base may be used again afterwards."""
-        if self._opened is not None:
-            await asyncio.to_thread(self._opened.index.close)
-            self._opened = None
+        await self._in_use.close()
+        await self._store.close()
         if self._engine is not None:
             await asyncio.to_thread(self._engine.dispose)
             self._engine = self._library = None
@@ -407,16 +306,13 @@ class KnowledgeBase:
                 self._library = Library(self._engine)
             return self._library
 
-    def _is_whole(self, in_use: Generation, entries: list[IndexEntry]) -> bool:
-        try:
-            index = Index.open(generations.folder_of(self._data, in_use.name))
-            try:
-                index.check(entries, self._language)
-            finally:
-                index.close()
-        except KnowledgeError:
-            return False
-        return True
+
+def silent(what: str, done: int, total: int) -> None:
+    """Tell nobody how far it is."""
+
+
+def unheard(line: str) -> None:
+    """Tell nobody what takes long."""
 
 
 def _take_in(directory: Path, library: Library, readers: Mapping[str, Reader], progress: Progress, wish: Wish) -> Plan:
@@ -431,10 +327,6 @@ def _take_in(directory: Path, library: Library, readers: Mapping[str, Reader], p
         else:
             return plan
     raise AssertionError("unreachable")
-
-
-def _name(generation: Generation | None) -> str:
-    return generation.name if generation is not None else ""
 
 
 def _twins(plan: Plan) -> list[str]:

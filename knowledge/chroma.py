@@ -46,7 +46,7 @@ class Patience:
     """Until what does not answer is ended and started again."""
     step: float = 120.0
     """Until one batch of a build is in."""
-    pauses: tuple[float, ...] = (0.1, 1.0, 5.0, 15.0)
+    pauses: tuple[float, ...] = (0.1, 1.0, 5.0)
     """Before the tries to start again; the last one counts for all that follow."""
     falls: int = 3
     """When so many processes had to be ended over one folder within"""
@@ -123,11 +123,11 @@ class ChromaVectors:
         answer, numbers = await self._asked("cosines", facts, np.asarray(vector, np.float32).tobytes())
         return dict(zip(answer["ids"], np.frombuffer(numbers, np.float32).tolist(), strict=True))
 
-    async def check(self) -> None:
-        """Look for the probes. Raises `IndexFailure`, `VectorsLost` when they are not found."""
-        for rows in self._probes:
-            facts = {"name": self._names[rows.audience], "ids": list(rows.ids)}
-            await self._asked("probe", facts, rows.vectors.tobytes())
+    async def check(self, rows: Iterable[Rows] | None = None) -> None:
+        """Look for the probes, or for these. Raises `IndexFailure`, `VectorsLost` when they are not found."""
+        for some in self._probes if rows is None else rows:
+            facts = {"name": self._names[some.audience], "ids": list(some.ids)}
+            await self._asked("probe", facts, some.vectors.tobytes())
 
     async def close(self) -> None:
         """End the process and all attempts."""
@@ -213,6 +213,31 @@ class ChromaVectors:
         self._note, self._lost = "", False
 
 
+class _Passed:
+    """A process that has built something, until it is opened: then it need not be started once more."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[str, ChromaProcess] | None = None
+
+    async def keep(self, what: str, process: ChromaProcess) -> None:
+        """Keep this one, and no other."""
+        await self.close()
+        self._kept = what, process
+
+    async def take(self, what: str, start: Starter) -> ChromaProcess:
+        """The one that built this, else a new one."""
+        if self._kept is None or self._kept[0] != what or self._kept[1].over:
+            return await start()
+        (_, process), self._kept = self._kept, None
+        return process
+
+    async def close(self) -> None:
+        """End what nobody has opened."""
+        if self._kept is not None:
+            (_, process), self._kept = self._kept, None
+            await process.close()
+
+
 class EmbeddedChroma:
     """Vectors in a folder. What is built is never changed afterwards: readers only read.
 
@@ -224,6 +249,7 @@ class EmbeddedChroma:
 
     def __init__(self, patience: Patience | None = None) -> None:
         self._patience = patience or Patience()
+        self._passed = _Passed()
 
     @property
     def kind(self) -> str:
@@ -234,7 +260,7 @@ class EmbeddedChroma:
         """Open a folder."""
         names = {rows.audience: _in_folder(rows.audience) for rows in probes}
         vectors = ChromaVectors(
-            lambda: self._started(place.folder),
+            lambda: self._passed.take(str(place.folder), lambda: self._started(place.folder)),
             names,
             probes,
             self._patience,
@@ -263,19 +289,23 @@ class EmbeddedChroma:
         def about(audience: str) -> dict[str, str]:
             return {"audience": audience}
 
-        async with _process(self._started(place.folder)) as process:
+        async with _process(self._started(place.folder), keep=self._passed, what=str(place.folder)) as process:
             step = self._patience.step
             await _remove(process, gone or {}, _in_folder, step)
             await _fill(process, rows, _in_folder, about, step, filled)
-            await process.ask("close", {}, seconds=step)
+            # Whoever opens it sees what is on the disk.
+            await process.ask("connect", _at(place.folder), seconds=step)
 
     async def sweep(self, place: Place, keep: Mapping[str, Collection[str]]) -> int:
         """Nothing: the next folder is built without them."""
         return 0
 
+    async def close(self) -> None:
+        """End what nobody has opened."""
+        await self._passed.close()
+
     async def _started(self, folder: Path) -> ChromaProcess:
-        path = {"path": str(folder / FOLDER)}
-        return await ChromaProcess.start(path, "The vector index", self._patience.start)
+        return await ChromaProcess.start(_at(folder), "The vector index", self._patience.start)
 
 
 class ChromaServer:
@@ -301,6 +331,7 @@ class ChromaServer:
         headers = {"Authorization": f"Bearer {token}", "X-Chroma-Token": token} if token else {}
         self._connect = {"url": url, "headers": headers, "tenant": tenant, "database": database}
         self._patience = patience or Patience(pauses=(0.5, 1.0, 2.0, 5.0, 15.0))
+        self._passed = _Passed()
 
     @property
     def kind(self) -> str:
@@ -314,7 +345,14 @@ class ChromaServer:
     async def open(self, place: Place, probes: Sequence[Rows]) -> OpenVectors:
         """Open the collections of a library."""
         names = {rows.audience: _on_server(place, rows.audience) for rows in probes}
-        vectors = ChromaVectors(self._started, names, probes, self._patience, what=self._what, local=False)
+        vectors = ChromaVectors(
+            lambda: self._passed.take(self._url, self._started),
+            names,
+            probes,
+            self._patience,
+            what=self._what,
+            local=False,
+        )
         await vectors.open()
         return vectors
 
@@ -335,7 +373,7 @@ class ChromaServer:
         def name(audience: str) -> str:
             return _on_server(place, audience)
 
-        async with _process(self._started()) as process:
+        async with _process(self._started(), keep=self._passed, what=self._url) as process:
             await _fill(process, rows, name, about, self._patience.step, filled)
             await _remove(process, gone or {}, name, self._patience.step)
 
@@ -349,17 +387,28 @@ class ChromaServer:
             answer, _ = await process.ask("sweep", facts, seconds=self._patience.step)
         return int(answer["removed"])
 
+    async def close(self) -> None:
+        """End what nobody has opened."""
+        await self._passed.close()
+
     async def _started(self) -> ChromaProcess:
         return await ChromaProcess.start(self._connect, self._what, self._patience.start)
 
 
 @asynccontextmanager
-async def _process(starting: Awaitable[ChromaProcess]) -> AsyncGenerator[ChromaProcess]:
-    process = await starting
+async def _process(
+    starting: Awaitable[ChromaProcess], *, keep: _Passed | None = None, what: str = ""
+) -> AsyncGenerator[ChromaProcess]:
+    """A process for one piece of work; it is kept for whoever opens what it built, or ended."""
+    process, done = await starting, False
     try:
         yield process
+        done = keep is not None
     finally:
-        await process.close()
+        if not done or keep is None:
+            await process.close()
+    if keep is not None:
+        await keep.keep(what, process)
 
 
 async def _fill(
@@ -390,6 +439,10 @@ async def _remove(
 ) -> None:
     for audience, ids in gone.items():
         await process.ask("remove", {"name": name(audience), "ids": list(ids)}, seconds=step)
+
+
+def _at(folder: Path) -> dict[str, str]:
+    return {"path": str(folder / FOLDER)}
 
 
 def _digest(text: str) -> str:

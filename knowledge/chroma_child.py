@@ -49,10 +49,12 @@ class ChromaServing:
         self._at_once = AT_ONCE
 
     def connect(self, facts: dict[str, Any], numbers: bytes) -> Answer:
-        """Open Chroma's folder (`path`), or reach a server (`url`)."""
+        """Open Chroma's folder (`path`), or reach a server (`url`). What was open before is closed."""
         import chromadb
         from chromadb.config import Settings
 
+        if self._client is not None:
+            self._client.close()
         self._collections = {}
         if "path" in facts:
             self._client = chromadb.PersistentClient(facts["path"], settings=Settings(anonymized_telemetry=False))
@@ -171,13 +173,6 @@ class ChromaServing:
             removed += len(surplus)
         return {"removed": removed}, b""
 
-    def close(self, facts: dict[str, Any], numbers: bytes) -> Answer:
-        """Have everything on disk."""
-        if self._client is not None and hasattr(self._client, "close"):
-            self._client.close()
-        self._client, self._collections = None, {}
-        return {}, b""
-
     def _names(self, prefix: str) -> list[str]:
         found: list[str] = []
         while some := self._client.list_collections(limit=100, offset=len(found)):
@@ -230,7 +225,7 @@ def _told(error: BaseException) -> dict[str, str]:
 def _answered(serving: ChromaServing, facts: dict[str, Any], numbers: bytes) -> bytes:
     verbs: dict[str, Callable[[dict[str, Any], bytes], Answer]] = {
         name: getattr(serving, name)
-        for name in ("connect", "open", "cosines", "probe", "prepare", "fill", "remove", "sweep", "close")
+        for name in ("connect", "open", "cosines", "probe", "prepare", "fill", "remove", "sweep")
     }
     try:
         answer, found = verbs[facts["verb"]](facts, numbers)

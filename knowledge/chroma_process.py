@@ -60,7 +60,7 @@ class ChromaProcess:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 limit=1 << 20,
-                env=_environment(),
+                env=child_environment(),
             )
         except OSError as error:
             raise IndexFailure(f"{what} cannot be started: {error.strerror or error}.") from error
@@ -175,8 +175,8 @@ class ChromaProcess:
             self._said.append(rest.decode("utf-8", "replace")[:300])
 
 
-def _environment() -> dict[str, str]:
-    """In which the process finds this package wherever it was imported from, and nothing of the current directory."""
+def child_environment() -> dict[str, str]:
+    """In which a process of ours finds this package wherever it was imported from, and nothing of the current directory."""
     package, others = str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")
     return {**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{others}" if others else package}
 

@@ -7,12 +7,15 @@ made of one edition is searched, whole, until that of the next one is ready.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Engine, Row, Select, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from knowledge.database import reading, writing
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 KEPT_FOR = timedelta(hours=1)
 """How long passages of earlier editions are kept for questions that still see one."""
+_SHARED_LOCK = 0x696E646578  # "index"
 _PUBLISHED = documents.c.state == "published"
 _now = revisions.alias("now")
 
@@ -61,9 +65,8 @@ class Library:
         """Remove passages that were superseded before then, except those of the edition `in_use` and later ones."""
         before = datetime.now(UTC) - older_than
         with writing(self._engine) as connection:
-            newest = connection.execute(select(func.max(editions.c.number)).where(editions.c.at <= before)).scalar()
-            if newest is not None:
-                connection.execute(delete(passages).where(passages.c.until_edition <= min(newest, in_use)))
+            last = min(_newest_before(connection, before), in_use)
+            connection.execute(delete(passages).where(passages.c.until_edition <= last))
 
     # Looking ---------------------------------------------------------------------------------------------------------
 
@@ -74,30 +77,90 @@ class Library:
 
     def entries(self, edition: int) -> list[IndexEntry]:
         """Every passage that is valid at `edition`, by id: what its index holds, whatever happened to the documents since."""
-        query = (
-            select(
-                passages.c.id,
-                passages.c.heading,
-                passages.c.text,
-                passages.c.vector_key,
-                revisions.c.title,
-                revisions.c.audience,
+        with reading(self._engine) as connection:
+            found = [_entry(row) for row in connection.execute(_entries().where(*_valid_at(edition)))]
+        return sorted(found, key=lambda entry: entry.id)
+
+    def changes(self, before: int, after: int) -> tuple[set[str], list[IndexEntry]]:
+        """What became of the passages between two editions: ids that were valid at `before` and ended, and what began.
+
+        A passage whose document was written anew may be in both, as it was. Ask `remembers` first.
+        """
+        until = passages.c.until_edition
+        ended = select(passages.c.id).where(passages.c.from_edition <= before, until > before, until <= after)
+        with reading(self._engine) as connection:
+            gone = set(connection.execute(ended).scalars())
+            began = _entries().where(*_valid_at(after), passages.c.from_edition > before)
+            return gone, [_entry(row) for row in connection.execute(began)]
+
+    def remembers(self, edition: int) -> bool:
+        """Whether all passages are still there that ended after an edition."""
+        with reading(self._engine) as connection:
+            return edition >= _newest_before(connection, datetime.now(UTC) - KEPT_FOR)
+
+    def identity(self) -> str:
+        """What names this library among others that share a server."""
+        return self._noted("library", lambda: uuid.uuid4().hex)
+
+    def space(self, embedder: str) -> str:
+        """What names the vectors of an embedder that may be compared with each other. It changes with `renew_space`."""
+        series = int(self._noted(_series(embedder), lambda: "0"))
+        return f"{embedder} #{series}" if series else embedder
+
+    def renew_space(self, embedder: str, old: str) -> None:
+        """An embedder's vectors are others than before: those kept under `old` are not to be compared with new ones."""
+        if self.space(embedder) != old:
+            return
+        before = int(self._noted(_series(embedder), lambda: "0"))
+        with writing(self._engine) as connection:
+            # Whoever comes second finds it done.
+            connection.execute(
+                update(state)
+                .where(state.c.key == _series(embedder), state.c.value == str(before))
+                .values(value=str(before + 1))
             )
-            .select_from(passages)
-            .join(revisions, _its_revision())
-            .where(*_valid_at(edition))
+
+    def forget_space(self, space: str) -> None:
+        """Drop all vectors that are kept under a name."""
+        with writing(self._engine) as connection:
+            connection.execute(delete(vectors).where(vectors.c.embedder == space))
+
+    def one_with_vector(self, space: str) -> tuple[str, Vectors] | None:
+        """The text of some current passage that has a vector, and that vector."""
+        import numpy as np
+
+        query = (
+            _entries()
+            .add_columns(vectors.c.vector)
+            .join(vectors, (vectors.c.vector_key == passages.c.vector_key) & (vectors.c.embedder == space))
+            .where(passages.c.until_edition.is_(None))
+            .limit(1)
         )
         with reading(self._engine) as connection:
-            found = [
-                IndexEntry(
-                    row.id,
-                    Passage(row.id, "", row.title, tuple(row.heading), row.text, 0).searchable,
-                    row.audience,
-                    row.vector_key,
-                )
-                for row in connection.execute(query)
-            ]
-        return sorted(found, key=lambda entry: entry.id)
+            row = connection.execute(query).first()
+        return (_entry(row).text, np.frombuffer(row.vector, np.float32)) if row is not None else None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only one, on all machines, that changes what they share besides the database."""
+        with ExitStack() as stack:
+            if self._engine.dialect.name == "postgresql":
+                # On SQLite the lock of the data directory does it.
+                connection = stack.enter_context(writing(self._engine))
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SHARED_LOCK})
+            yield
+
+    def _noted(self, key: str, first: Callable[[], str]) -> str:
+        """A fact about the whole, which is made up when it is first asked for."""
+        query = select(state.c.value).where(state.c.key == key)
+        with reading(self._engine) as connection:
+            found = connection.execute(query).scalar()
+        if found is None:
+            with writing(self._engine) as connection:
+                own = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+                connection.execute(own(state).values(key=key, value=first()).on_conflict_do_nothing())
+                found = connection.execute(query).scalar_one()
+        return str(found)
 
     def records(self, ids: Sequence[str], edition: int) -> dict[str, PassageRecord]:
         """Those of these passages that are valid at `edition` and may still be shown: their documents are not retired since.
@@ -158,10 +221,14 @@ class Library:
 
     # Vectors ---------------------------------------------------------------------------------------------------------
 
-    def known_vectors(self, embedder: str) -> set[str]:
-        """Keys of the vectors kept for `embedder`."""
+    def without_vectors(self, space: str, keys: Sequence[str]) -> set[str]:
+        """Those of `keys` for which no vector is kept."""
+        missing = set(keys)
         with reading(self._engine) as connection:
-            return set(connection.execute(select(vectors.c.vector_key).where(vectors.c.embedder == embedder)).scalars())
+            query = select(vectors.c.vector_key).where(vectors.c.embedder == space)
+            for some in slices(list(missing)):
+                missing -= set(connection.execute(query.where(vectors.c.vector_key.in_(some))).scalars())
+        return missing
 
     def keep_vectors(self, embedder: str, keys: Sequence[str], rows: Vectors) -> None:
         """Keep vectors as they are made: whoever is interrupted goes on from there."""
@@ -198,6 +265,23 @@ class Library:
         """Drop vectors that no passage needs."""
         with writing(self._engine) as connection:
             connection.execute(delete(vectors).where(vectors.c.vector_key.not_in(select(passages.c.vector_key))))
+
+
+def _newest_before(connection: Connection, moment: datetime) -> int:
+    return connection.execute(select(func.max(editions.c.number)).where(editions.c.at <= moment)).scalar() or 0
+
+
+def _series(embedder: str) -> str:
+    return f"series {hashlib.sha256(embedder.encode()).hexdigest()[:32]}"
+
+
+def _entries() -> Select[Any]:
+    return _with_titles(passages.c.id, passages.c.heading, passages.c.text, passages.c.vector_key, revisions.c.audience)
+
+
+def _entry(row: Row[Any]) -> IndexEntry:
+    searchable = Passage(row.id, "", row.title, tuple(row.heading), row.text, 0).searchable
+    return IndexEntry(row.id, searchable, row.audience, row.vector_key)
 
 
 def _valid_at(edition: int) -> tuple[ColumnElement[bool], ...]:

@@ -68,8 +68,11 @@ class OpenVectors(Protocol):
         """
         ...
 
-    async def check(self) -> None:
-        """Look for some passages by their own vectors. Raises `IndexFailure`, `VectorsLost` when they are not found."""
+    async def check(self, rows: Iterable[Rows] | None = None) -> None:
+        """Look for passages by their own vectors: those by which it was opened, or these.
+
+        Raises `IndexFailure`, `VectorsLost` when they are not found.
+        """
         ...
 
     async def close(self) -> None:
@@ -123,4 +126,8 @@ class VectorStore(Protocol):
 
         Raises `IndexFailure`.
         """
+        ...
+
+    async def close(self) -> None:
+        """Let go of what building has left. What was opened is closed by itself."""
         ...

@@ -30,7 +30,7 @@ SNIPPET = 240
 
 
 @asynccontextmanager
-async def _knowledge(options: Options) -> AsyncGenerator[KnowledgeBase]:
+async def opened(options: Options) -> AsyncGenerator[KnowledgeBase]:
     """The knowledge base of these options, closed at the end."""
     knowledge = build_knowledge(read_settings(options.config, options.data))
     try:
@@ -42,8 +42,8 @@ async def _knowledge(options: Options) -> AsyncGenerator[KnowledgeBase]:
 async def sync(options: Options, directory: Path, *, allow_empty: bool, as_json: bool) -> None:
     """Bring a folder in."""
     errors = Console(stderr=True)
-    async with _knowledge(options) as knowledge:
-        with _progress(errors) as report:
+    async with opened(options) as knowledge:
+        with progress_bars(errors) as report:
             result = await knowledge.sync(
                 directory, Wish(allow_empty=allow_empty), progress=report, say=lambda line: errors.print(Text(line))
             )
@@ -71,7 +71,7 @@ def _print_report(console: Console, result: SyncReport) -> None:
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[Report]:
+def progress_bars(console: Console) -> Iterator[Report]:
     """A bar for each stage of long work, on a terminal only."""
     if not console.is_terminal:
         yield lambda what, done, total: None
@@ -90,7 +90,7 @@ def _progress(console: Console) -> Iterator[Report]:
 
 async def list_documents(options: Options, *, as_json: bool) -> None:
     """List the documents by id."""
-    async with _knowledge(options) as knowledge:
+    async with opened(options) as knowledge:
         stored = await knowledge.documents()
     if as_json:
         _print_json({"documents": [_document_json(one.document) for one in stored]})
@@ -114,7 +114,7 @@ async def list_documents(options: Options, *, as_json: bool) -> None:
 
 async def show(options: Options, document_id: str, *, passages: bool, as_json: bool) -> None:
     """Show one document, or the passages it was split into."""
-    async with _knowledge(options) as knowledge:
+    async with opened(options) as knowledge:
         stored = await knowledge.document(document_id)
         pieces = await knowledge.passages(document_id)
     if stored is None:
@@ -153,7 +153,7 @@ async def show(options: Options, document_id: str, *, passages: bool, as_json: b
 
 async def search(options: Options, text: str, limit: int, audiences: tuple[str, ...], *, as_json: bool) -> None:
     """Show what is found for one query."""
-    async with _knowledge(options) as knowledge:
+    async with opened(options) as knowledge:
         found = await knowledge.search(Query(text, limit, audiences=frozenset({PUBLIC, *audiences})))
     if found.note:
         print(f"Note: {found.note}", file=sys.stderr)  # noqa: T201
@@ -195,7 +195,7 @@ async def search_batch(options: Options, file: Path, limit: int, audiences: tupl
     """For each line {"id", "text"} of `file` write a line {"id", "documents"}."""
     queries = _queries(file)
     noted = ""
-    async with _knowledge(options) as knowledge:
+    async with opened(options) as knowledge:
         for query_id, text in queries:
             query = Query(text, limit, audiences=frozenset({PUBLIC, *audiences}))
             documents, note = await knowledge.best_documents(query)

@@ -140,7 +140,7 @@ class _Service:
         _say(desk.how_answers_are_made)
         del self._problems[_PROCESS]
         health.begin_anew()
-        tasks = [self._refresh(desk)]
+        tasks = [self._refresh(desk), desk.knowledge.keep_index()]
         if self._listening:
             tasks.append(self._prune_daily(desk, turns))
             alone = len(connectors) == 1

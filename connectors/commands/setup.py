@@ -174,6 +174,8 @@ async def _knowledge_finding(settings: Settings) -> Finding:
     if not health.documents:
         return Finding("knowledge base", False, "it is empty", "Bring documents in with: frontdesk knowledge sync DIR")
     message = f"{health.documents} documents, {health.passages} passages, searched by {health.mode}"
+    if health.keeper:
+        message += f"; the index is kept by {health.keeper}"
     return Finding("knowledge base", True, message, health.note)
 
 

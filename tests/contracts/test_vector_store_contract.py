@@ -63,8 +63,16 @@ def stores(request: pytest.FixtureRequest) -> Stores:
 def built(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Vectors that nobody changes."""
     place = Place(tmp_path_factory.mktemp("built"), "library", "letters")
-    asyncio.run(stores(Patience()).build(place, [PUBLIC, STAFF]))
+    asyncio.run(build(stores(Patience()), place, [PUBLIC, STAFF]))
     return place
+
+
+async def build(store: VectorStore, place: Place, rows: Sequence[Rows]) -> None:
+    """Build, and do not open."""
+    try:
+        await store.build(place, rows)
+    finally:
+        await store.close()
 
 
 @pytest.fixture
@@ -78,17 +86,20 @@ class Opener:
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
         self._open: list[OpenVectors] = []
+        self.store = stores(QUICK)
 
     async def __call__(
         self, place: Place, probes: Sequence[Rows] = tuple(PROBES), patience: Patience = QUICK
     ) -> OpenVectors:
-        vectors = await self._stores(patience).open(place, probes)
+        store = self.store if patience is QUICK else self._stores(patience)
+        vectors = await store.open(place, probes)
         self._open.append(vectors)
         return vectors
 
     async def close(self) -> None:
         for one in self._open:
             await one.close()
+        await self.store.close()
 
 
 @pytest.fixture
@@ -176,9 +187,9 @@ async def test_a_hang_costs_a_question_its_time_and_a_crash_nothing_but_itself(o
 
 
 async def test_a_build_that_crashes_is_told_and_a_change_is_built_on_what_is_there(
-    stores: Stores, opened: Opener, place: Place
+    opened: Opener, place: Place
 ) -> None:
-    store = stores(QUICK)
+    store = opened.store
 
     def crash(done: int) -> None:
         children = children_of(os.getpid())
@@ -272,7 +283,7 @@ MANY = made("public", 1500)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made_in = tmp_path_factory.mktemp("many")
-    asyncio.run(EmbeddedChroma().build(Place(made_in), [MANY]))
+    asyncio.run(build(EmbeddedChroma(), Place(made_in), [MANY]))
     return made_in
 
 
@@ -345,6 +356,7 @@ async def test_a_server_that_goes_and_comes_back(chroma: RunningChroma, place: P
         await another.close()
     finally:
         await vectors.close()
+        await store.close()
 
 
 async def test_a_collection_that_is_gone_or_another_is_built_again(chroma: RunningChroma, place: Place) -> None:
@@ -372,3 +384,4 @@ async def test_a_collection_that_is_gone_or_another_is_built_again(chroma: Runni
         assert len(await vectors.cosines(PUBLIC.vectors[0], {"public"}, 1000)) == 300
     finally:
         await vectors.close()
+        await store.close()
