@@ -1,4 +1,4 @@
-"""The library on each database: a file of SQLite, and PostgreSQL."""
+"""The library on each database: a file of SQLite, and PostgreSQL. The index in a folder, and on a Chroma server."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from knowledge.database import Source, open_database
 from knowledge.tables import SCHEMA, metadata
 from tests.databases import Postgres
+from tests.servers.chroma_server import RunningChroma, running_chroma
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +30,13 @@ def postgres_library(postgres_with_library: str) -> str:
         connection.execute(f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY CASCADE".encode())
         connection.execute(b"INSERT INTO state (key, value) VALUES ('schema', '2'), ('edition', '0')")
     return postgres_with_library
+
+
+@pytest.fixture(scope="session")
+def chroma_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningChroma]:
+    """A Chroma server. Each library has collections of its own there."""
+    with running_chroma(tmp_path_factory.mktemp("server") / "chroma") as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
