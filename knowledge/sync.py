@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,11 +12,12 @@ from pathlib import Path
 from knowledge import folder as folders
 from knowledge.documents import Document, Passage
 from knowledge.errors import FolderError, ReaderError
+from knowledge.jail import Jail
 from knowledge.library import Changes, Library, Stored, content_hash
 from knowledge.passages import split
 from knowledge.readers import Reader, SourceFile
 
-READING = "1"
+READING = "2"
 """Raise it when readers or the splitter change what they make of a file: every file is then read anew."""
 
 Progress = Callable[[str, int, int], None]
@@ -56,6 +58,8 @@ class Plan:
     failed: list[Failure]
     adopted: set[str] = field(default_factory=set)
     """Unchanged documents that came from another folder, which is gone."""
+    notes: list[str] = field(default_factory=list)
+    """What was left out of files that went in, a sentence for each."""
 
 
 @dataclass(slots=True)
@@ -67,20 +71,29 @@ class _Reading:
     """Paths whose documents stay as they are (unchanged, or unreadable now), with the documents' ids."""
     hashes: dict[str, str] = field(default_factory=dict)
     failed: list[Failure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     candidates: int = 0
 
 
 def plan(
-    directory: Path, library: Library, readers: Mapping[str, Reader], progress: Progress, *, allow_empty: bool = False
+    directory: Path,
+    library: Library,
+    readers: Mapping[str, Reader],
+    progress: Progress,
+    *,
+    allow_empty: bool = False,
+    confirmed: frozenset[str] = frozenset(),
 ) -> Plan:
     """Read `directory` and compare it with the library.
 
     Files whose bytes have not changed are not read again. A file that was readable and no longer is keeps the version it
-    had. Raises `FolderError` when the folder is missing or, unless `allow_empty`, holds no document at all.
+    had. One that reads like instructions to a machine goes in only when its path is among `confirmed`. Raises
+    `FolderError` when the folder is missing or, unless `allow_empty`, holds no document at all.
     """
     origin = str(directory.resolve())
     stored = library.stored()
-    reading = _read(directory, origin, library, readers, progress, stored)
+    with Jail(readers) as jail:
+        reading = _read(directory, origin, library, jail, progress, stored, confirmed)
     if not reading.candidates and not allow_empty:
         endings = " ".join(sorted(readers))
         raise FolderError(
@@ -94,9 +107,10 @@ def _read(
     directory: Path,
     origin: str,
     library: Library,
-    readers: Mapping[str, Reader],
+    jail: Jail,
     progress: Progress,
     stored: Mapping[str, Stored],
+    confirmed: frozenset[str],
 ) -> _Reading:
     reading = _Reading()
     known = library.files_of(origin)
@@ -104,7 +118,7 @@ def _read(
     for document_id, one in stored.items():
         if one.folder == origin:
             before.setdefault(one.document.source, set()).add(document_id)
-    entries = list(folders.walk(directory, frozenset(readers)))
+    entries = list(folders.walk(directory, jail.suffixes))
     for done, entry in enumerate(entries):
         progress("Reading files", done, len(entries))
         path = entry.path
@@ -117,8 +131,12 @@ def _read(
             if known.get(path) == digest and path in before:
                 reading.kept[path] = before[path]
             else:
-                suffix = Path(path).suffix.lower()
-                _take_in(reading, readers[suffix].read(SourceFile(path, content)))
+                read = jail.read(SourceFile(path, content))
+                if (doubt := read.doubt()) and path not in confirmed:
+                    how = f"frontdesk knowledge sync {directory} --confirm {shlex.quote(path)}"
+                    raise ReaderError(f"{doubt}. If it may be published all the same: {how}")
+                _take_in(reading, read.documents)
+                reading.notes += [f"{path}: {remark}." for remark in read.remarks()]
             reading.hashes[path] = digest
         except ReaderError as error:
             stays = " The version from before stays in use." if path in before else ""
@@ -170,7 +188,9 @@ def _compare(origin: str, stored: Mapping[str, Stored], reading: _Reading) -> Pl
         document_id for document_id, one in stored.items() if one.folder == origin and document_id not in kept
     )
     changes = Changes(remove=remove, write=write, folder=origin, files=reading.hashes)
-    return Plan(changes, added, changed, unchanged, sorted(reading.failed, key=lambda f: f.file), adopted)
+    return Plan(
+        changes, added, changed, unchanged, sorted(reading.failed, key=lambda f: f.file), adopted, reading.notes
+    )
 
 
 def _conflict(document: Document, old: Stored | None, origin: str, kept: set[str]) -> str | None:
