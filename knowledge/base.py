@@ -135,7 +135,7 @@ class KnowledgeBase:
             plan = await asyncio.to_thread(_take_in, directory, library, readers, report, wish)
             notes = [note for note in [await self._bring_up(library, report, say or (lambda line: None))] if note]
             _, passages = await asyncio.to_thread(library.count)
-        notes += _twins(plan)
+        notes += plan.notes + _twins(plan)
         notes += await asyncio.to_thread(_orphans, library)
         return SyncReport(
             added=plan.added,
