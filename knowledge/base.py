@@ -17,6 +17,7 @@ from knowledge import generations
 from knowledge import sync as syncing
 from knowledge.database import Source, open_database
 from knowledge.documents import IndexEntry, Passage, Stored
+from knowledge.editing import Editing
 from knowledge.embeddings import Embedder
 from knowledge.errors import ConflictError, EmbedderError, IndexFailure, KnowledgeError, RerankerError
 from knowledge.generations import Generation
@@ -28,7 +29,7 @@ from knowledge.minilm import MiniLM
 from knowledge.ranking import Candidate, Ranked
 from knowledge.readers import Reader, load_readers
 from knowledge.reranking import Pausing, Reranker
-from knowledge.search import Hit, Query, SearchResult
+from knowledge.search import Cited, Hit, Query, SearchResult
 from knowledge.sync import AS_USUAL, Plan, Progress, SyncReport, Wish
 from knowledge.tables import SCHEMA
 
@@ -77,7 +78,7 @@ class _Opened:
         return self.generation.embedder if self.generation is not None and not self.note else ""
 
 
-class KnowledgeBase:
+class KnowledgeBase(Editing):
     """Documents, searched by vectors from `embedder` and by keywords; by keywords alone when it is `None`.
 
     The index is kept in `data`; so are the documents, unless `database` says where else (another directory, or the URL of a
@@ -148,6 +149,17 @@ class KnowledgeBase:
             notes=tuple(notes),
             kept=tuple(plan.kept),
         )
+
+    async def bring_up(self, progress: Progress | None = None, say: Callable[[str], None] | None = None) -> str:
+        """Make the index of what is published now and put it in use, if that is not done yet.
+
+        Returns why search goes by keywords only, or "". Raises `BusyError` when another process is at it, `StoreError`.
+        """
+        library = await asyncio.to_thread(self._open_library)
+        async with writer_lock(self._data):
+            return await self._bring_up(
+                library, progress or (lambda what, done, total: None), say or (lambda line: None)
+            )
 
     async def _bring_up(self, library: Library, progress: Progress, say: Callable[[str], None]) -> str:
         """Make the index of the newest edition, if it is not in use, and put it in use. Only for who holds the writer's lock.
@@ -354,6 +366,23 @@ class KnowledgeBase:
             return None
         return [float(cosine) for cosine in vectors @ vector]
 
+    async def standing(self, cited: Sequence[Cited], audiences: frozenset[str]) -> list[bool]:
+        """Whether each of these texts may be shown to who belongs to `audiences`, as a search made now would show it.
+
+        What was retired, or is no longer for them, may not from that moment on; what was edited, as soon as the new text is
+        found instead.
+        """
+        library = await asyncio.to_thread(self._open_library)
+        opened = await self._current_index(library)
+        shown = await asyncio.to_thread(library.shown_at, {one.document for one in cited}, opened.edition)
+        return [
+            any(
+                text.audiences <= audiences and (one.text == text.passage or one.text in text.whole)
+                for text in shown.get(one.document, ())
+            )
+            for one in cited
+        ]
+
     async def language(self) -> str:
         """The language of the documents, by its English name in lower case."""
         library = await asyncio.to_thread(self._open_library)
@@ -366,10 +395,23 @@ class KnowledgeBase:
         library = await asyncio.to_thread(self._open_library)
         return list((await asyncio.to_thread(library.stored)).values())
 
-    async def document(self, document_id: str) -> Stored | None:
-        """One document with its text as it is published, else as it was drafted last. `None` if there is none of this id."""
+    async def all_documents(self) -> list[Stored]:
+        """Every document, also drafts and retired ones, as its newest revision; by id, without their text."""
         library = await asyncio.to_thread(self._open_library)
-        return await asyncio.to_thread(library.document, document_id)
+        return list((await asyncio.to_thread(library.stored, newest=True)).values())
+
+    async def document(self, document_id: str, revision: int | None = None) -> Stored | None:
+        """One document with its text: as this revision, else as it is published, else as its newest one.
+
+        `None` if there is none of this id, or none of this revision.
+        """
+        library = await asyncio.to_thread(self._open_library)
+        return await asyncio.to_thread(library.document, document_id, revision)
+
+    async def newest(self, document_id: str) -> Stored | None:
+        """One document as its newest revision, with its text; `None` if there is none of this id."""
+        library = await asyncio.to_thread(self._open_library)
+        return await asyncio.to_thread(library.newest, document_id)
 
     async def passages(self, document_id: str) -> list[Passage]:
         """The passages of one document, in its order."""

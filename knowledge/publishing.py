@@ -182,7 +182,7 @@ def _publish(connection: Connection, changes: Changes, edition: int, now: dateti
             )
         )
     _show(connection, ((one.document, one.revision, one.live) for one in changes.publish), edition)
-    _note_acts(connection, "publish", {one.document: one.revision for one in changes.publish}, changes, edition, now)
+    _note_acts(connection, "published", {one.document: one.revision for one in changes.publish}, changes, edition, now)
 
 
 def _retire(connection: Connection, changes: Changes, edition: int, now: datetime) -> None:
@@ -200,7 +200,7 @@ def _retire(connection: Connection, changes: Changes, edition: int, now: datetim
             )
         )
     _close(connection, gone, edition)
-    _note_acts(connection, "retire", dict.fromkeys(gone), changes, edition, now)
+    _note_acts(connection, "retired", dict.fromkeys(gone), changes, edition, now)
 
 
 def _show(connection: Connection, live: Iterable[tuple[str, int, Sequence[Passage]]], edition: int) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from knowledge import folder as folders
+from knowledge.article import normal
 from knowledge.documents import Document, Origin, Stored
 from knowledge.errors import FolderError, ReaderError
 from knowledge.jail import Jail
@@ -170,7 +171,7 @@ def _read(
                 if (doubt := found.doubt()) and path not in wish.confirm:
                     how = f"frontdesk knowledge sync {shlex.quote(str(directory))} --confirm {shlex.quote(path)}"
                     raise ReaderError(f"{doubt}. If it may be published all the same: {how}")
-                _take_in(reading, [_with_stem(one, path, stem) for one in found.documents])
+                _take_in(reading, [normal(_with_stem(one, path, stem)) for one in found.documents])
                 reading.notes += [f"{path}: {remark}." for remark in found.remarks()]
             reading.files[path] = digest, stem
         except ReaderError as error:
