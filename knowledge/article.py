@@ -88,6 +88,21 @@ def read(text: str, path: str) -> Article:
     return Article(normal(document), int(revision) if isinstance(revision, str) else None)
 
 
+def edited(text: str, old: Document) -> Article:
+    """What a person made of `old`. Without front matter only the text is another.
+
+    Raises `ReaderError` with one plain sentence when it cannot be read, or has another id.
+    """
+    values, body = raw(clean(without_invisible(text, [])))
+    if not values:
+        return Article(normal(replace(old, text=body)), None)
+    found = read(text, f"{old.id}.md")
+    if values.get("id") and found.document.id != old.id:
+        raise ReaderError(f"its id is {found.document.id!r} and was {old.id!r}; an id cannot be changed")
+    title = found.document.title if values.get("title") else old.title
+    return replace(found, document=replace(found.document, id=old.id, title=title, source=old.source))
+
+
 def _scalar(value: str) -> str:
     """A value as YAML has it, in quotes unless it can be taken for nothing but text."""
     if _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT:

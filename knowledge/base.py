@@ -17,7 +17,6 @@ from knowledge import generations
 from knowledge import sync as syncing
 from knowledge.database import Source, open_database
 from knowledge.documents import IndexEntry, Passage, Stored
-from knowledge.editing import Editing
 from knowledge.embeddings import Embedder
 from knowledge.errors import ConflictError, EmbedderError, IndexFailure, KnowledgeError, RerankerError
 from knowledge.generations import Generation
@@ -26,6 +25,7 @@ from knowledge.languages import ENGLISH
 from knowledge.library import Library, PassageRecord
 from knowledge.lock import writer_lock
 from knowledge.minilm import MiniLM
+from knowledge.page_keeping import PageKeeping
 from knowledge.ranking import Candidate, Ranked
 from knowledge.readers import Reader, load_readers
 from knowledge.reranking import Pausing, Reranker
@@ -78,7 +78,7 @@ class _Opened:
         return self.generation.embedder if self.generation is not None and not self.note else ""
 
 
-class KnowledgeBase(Editing):
+class KnowledgeBase(PageKeeping):
     """Documents, searched by vectors from `embedder` and by keywords; by keywords alone when it is `None`.
 
     The index is kept in `data`; so are the documents, unless `database` says where else (another directory, or the URL of a
@@ -132,7 +132,7 @@ class KnowledgeBase(Editing):
         report = progress or (lambda what, done, total: None)
         library = await asyncio.to_thread(self._open_library)
         async with writer_lock(self._data):
-            readers = self._readers if self._readers is not None else await asyncio.to_thread(load_readers)
+            readers = await asyncio.to_thread(self._load_readers)
             plan = await asyncio.to_thread(_take_in, directory, library, readers, report, wish)
             notes = [note for note in [await self._bring_up(library, report, say or (lambda line: None))] if note]
             _, passages = await asyncio.to_thread(library.count)
@@ -395,24 +395,6 @@ class KnowledgeBase(Editing):
         library = await asyncio.to_thread(self._open_library)
         return list((await asyncio.to_thread(library.stored)).values())
 
-    async def all_documents(self) -> list[Stored]:
-        """Every document, also drafts and retired ones, as its newest revision; by id, without their text."""
-        library = await asyncio.to_thread(self._open_library)
-        return list((await asyncio.to_thread(library.stored, newest=True)).values())
-
-    async def document(self, document_id: str, revision: int | None = None) -> Stored | None:
-        """One document with its text: as this revision, else as it is published, else as its newest one.
-
-        `None` if there is none of this id, or none of this revision.
-        """
-        library = await asyncio.to_thread(self._open_library)
-        return await asyncio.to_thread(library.document, document_id, revision)
-
-    async def newest(self, document_id: str) -> Stored | None:
-        """One document as its newest revision, with its text; `None` if there is none of this id."""
-        library = await asyncio.to_thread(self._open_library)
-        return await asyncio.to_thread(library.newest, document_id)
-
     async def passages(self, document_id: str) -> list[Passage]:
         """The passages of one document, in its order."""
         library = await asyncio.to_thread(self._open_library)
@@ -448,6 +430,9 @@ class KnowledgeBase(Editing):
                 self._engine = open_database(self._source, SCHEMA)
                 self._library = Library(self._engine)
             return self._library
+
+    def _load_readers(self) -> Mapping[str, Reader]:
+        return self._readers if self._readers is not None else load_readers()
 
     def _is_whole(self, in_use: Generation, entries: list[IndexEntry]) -> bool:
         try:

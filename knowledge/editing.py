@@ -10,17 +10,20 @@ index of its edition is in use (`KnowledgeBase.bring_up`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from knowledge import exchange
+from knowledge import folder as folders
 from knowledge.article import Article, normal
 from knowledge.documents import Document, Event, Origin, Passage, Stored, Way
 from knowledge.errors import ConflictError, KnowledgeError, ReaderError
+from knowledge.jail import Jail
 from knowledge.library import Library
 from knowledge.publishing import Changes, NewRevision, ToPublish, content_hash, cut, text_hash
+from knowledge.readers import Reader, Reading, SourceFile
 from knowledge.readers.instructions import find_instructions
 from knowledge.sync import Failure
 
@@ -55,6 +58,37 @@ class Editing:
 
     def _open_library(self) -> Library:
         raise NotImplementedError
+
+    def _load_readers(self) -> Mapping[str, Reader]:
+        raise NotImplementedError
+
+    async def all_documents(self) -> list[Stored]:
+        """Every document, also drafts and retired ones, as its newest revision; by id, without their text."""
+        library = await asyncio.to_thread(self._open_library)
+        return list((await asyncio.to_thread(library.stored, newest=True)).values())
+
+    async def document(self, document_id: str, revision: int | None = None) -> Stored | None:
+        """One document with its text: as this revision, else as it is published, else as its newest one.
+
+        `None` if there is none of this id, or none of this revision.
+        """
+        library = await asyncio.to_thread(self._open_library)
+        return await asyncio.to_thread(library.document, document_id, revision)
+
+    async def newest(self, document_id: str) -> Stored | None:
+        """One document as its newest revision, with its text; `None` if there is none of this id."""
+        library = await asyncio.to_thread(self._open_library)
+        return await asyncio.to_thread(library.newest, document_id)
+
+    async def read_file(self, file: Path) -> Reading:
+        """What a file says, read in a child process; nothing is kept. Raises `ReaderError` with one plain sentence."""
+        return await asyncio.to_thread(self._read_file, file)
+
+    def _read_file(self, file: Path) -> Reading:
+        with Jail(self._load_readers()) as jail:
+            if reason := folders.reason_not_to_read(file, file.resolve().parent, jail.suffixes):
+                raise ReaderError(reason)
+            return jail.read(SourceFile(file.name, folders.read(file.parent, file.name)))
 
     async def add(
         self, documents: Sequence[Document], act: Act, origin: Origin, *, way: Way = "upload", twins: bool = False

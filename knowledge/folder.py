@@ -65,7 +65,7 @@ def walk(folder: Path, suffixes: frozenset[str]) -> Iterator[Entry]:
             if name.startswith(".") or suffix in LEFT_ALONE:
                 continue
             inside = _printable(path.relative_to(folder).as_posix())
-            yield Entry(inside, _reason_not_to_read(path, root, suffix, suffixes))
+            yield Entry(inside, reason_not_to_read(path, root, suffixes))
     for error in unreadable:
         yield Entry(_printable(Path(error.filename).relative_to(folder).as_posix()) + "/", f"{error.strerror}")
 
@@ -82,7 +82,9 @@ def read(folder: Path, path: str) -> bytes:
     return content
 
 
-def _reason_not_to_read(path: Path, root: Path, suffix: str, suffixes: frozenset[str]) -> str:
+def reason_not_to_read(path: Path, root: Path, suffixes: frozenset[str]) -> str:
+    """Why this file below `root` (resolved) is not read, in words that may follow a colon; empty when it may be."""
+    suffix = path.suffix.lower()
     try:
         path.as_posix().encode()
         status = path.stat()

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Engine, Row, Select, delete, func, select
+from sqlalchemy import ColumnElement, Engine, Row, Select, delete, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from knowledge.database import reading, writing
 from knowledge.documents import Document, Event, IndexEntry, Origin, Passage, Stored
+from knowledge.pages import Seen
 from knowledge.publishing import Changes, apply, slices
-from knowledge.tables import acts, documents, editions, files, passages, revisions, state, vectors
+from knowledge.tables import acts, documents, editions, files, pages, passages, revisions, state, vectors
 
 if TYPE_CHECKING:
     from knowledge.embeddings import Vectors
@@ -38,6 +39,16 @@ class PassageRecord:
     url: str | None
     updated: str | None
     vector_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPage:
+    """A web page that documents come from. `problem` says why it cannot be had any more, since when."""
+
+    url: str
+    seen: Seen
+    problem: str = ""
+    failing_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +227,41 @@ class Library:
         with reading(self._engine) as connection:
             rows = connection.execute(select(files).where(files.c.folder == folder))
             return {row.path: (row.content_hash, row.stem) for row in rows}
+
+    def from_place(self, origin: Origin) -> list[Stored]:
+        """The documents that come from there, each as its newest revision, without its text."""
+        query = _documents(documents.c.latest, text=False)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query.where(documents.c.origin == origin.kind, documents.c.place == origin.place))
+            return [_stored(row, text="") for row in rows]
+
+    def pages(self, before: datetime) -> list[KnownPage]:
+        """The pages that were last looked at before then and that a document still comes from, by address."""
+        alive = select(documents.c.place).where(documents.c.origin == "page", documents.c.state != "retired")
+        query = select(pages).where(pages.c.checked_at <= before, pages.c.url.in_(alive)).order_by(pages.c.url)
+        with reading(self._engine) as connection:
+            return [
+                KnownPage(row.url, Seen(row.etag, row.last_modified, row.digest), row.problem, row.failing_since)
+                for row in connection.execute(query)
+            ]
+
+    def note_page(self, url: str, seen: Seen, problem: str = "") -> None:
+        """Note that a page was looked at now, and why it could not be had, if so."""
+        now = datetime.now(UTC)
+        with writing(self._engine) as connection:
+            since = connection.execute(select(pages.c.failing_since).where(pages.c.url == url)).scalar()
+            connection.execute(delete(pages).where(pages.c.url == url))
+            connection.execute(
+                insert(pages).values(
+                    url=url,
+                    etag=seen.etag,
+                    last_modified=seen.last_modified,
+                    digest=seen.digest,
+                    checked_at=now,
+                    problem=problem,
+                    failing_since=(since or now) if problem else None,
+                )
+            )
 
     def count(self) -> tuple[int, int]:
         """How many documents are published, and how many passages they have."""

@@ -257,7 +257,7 @@ class _Comparison:
             if one.by_hand and one.state != "retired" and not self._wish.takes(document_id):
                 self._keep(
                     one,
-                    f"Its file is gone, but it was {_what_was_done(one)}",
+                    f"Its file is gone, but it was {what_was_done(one)}",
                     f"knowledge retire {shlex.quote(document_id)}",
                 )
         kept = {one.document for one in self._kept}
@@ -287,7 +287,7 @@ class _Comparison:
                 self._reading.files.pop(document.source, None)
                 where, which = shlex.quote(str(self._directory)), shlex.quote(document.id)
                 again = f"knowledge sync {where} --take {which}"
-                self._keep(old, f"Its file has changed, but it was {_what_was_done(old)}", again)
+                self._keep(old, f"Its file has changed, but it was {what_was_done(old)}", again)
         elif old.by_hand and old.state == "retired" and not self._wish.takes(document.id):
             self._stay(document, old)
         elif digest == old.content_hash and old.state == "published" and not old.has_draft:
@@ -341,6 +341,7 @@ class _Comparison:
         return found
 
 
-def _what_was_done(one: Stored) -> str:
+def what_was_done(one: Stored) -> str:
+    """What a person did to a document, by whom and when, in words that follow "it was"."""
     what = "retired" if one.state == "retired" else "edited"
     return f"{what} by {one.changed_by} on {one.changed_at:%Y-%m-%d}"
