@@ -26,10 +26,11 @@ from knowledge.keeper import WAIT_SECONDS, Keeper, Outcome
 from knowledge.languages import ENGLISH
 from knowledge.library import Library, PassageRecord
 from knowledge.minilm import MiniLM
+from knowledge.page_keeping import PageKeeping
 from knowledge.ranking import Candidate
 from knowledge.readers import Reader, load_readers
 from knowledge.reranking import Pausing, Reranker
-from knowledge.search import Hit, Query, SearchResult
+from knowledge.search import Cited, Hit, Query, SearchResult
 from knowledge.sync import AS_USUAL, Plan, Progress, SyncReport, Wish
 from knowledge.tables import SCHEMA
 from knowledge.vectors import VectorStore
@@ -60,7 +61,7 @@ class Health:
     keeper: str = ""
 
 
-class KnowledgeBase:
+class KnowledgeBase(PageKeeping):
     """Documents, searched by vectors from `embedder` and by keywords; by keywords alone when it is `None`.
 
     The index is kept in `data`; so are the documents, unless `database` says where else (another directory, or the URL of a
@@ -118,12 +119,12 @@ class KnowledgeBase:
         started = time.monotonic()
         report = progress or silent
         library = await asyncio.to_thread(self._open_library)
-        readers = self._readers if self._readers is not None else await asyncio.to_thread(load_readers)
+        readers = await asyncio.to_thread(self._load_readers)
         plan = await asyncio.to_thread(_take_in, directory, library, readers, report, wish)
-        outcome = await self.make_searchable(report, say, wait)
+        outcome = await self.bring_up(report, say, wait)
         notes = [line for line in (outcome.note, "" if outcome.done else outcome.words) if line]
         _, passages = await asyncio.to_thread(library.count)
-        notes += _twins(plan)
+        notes += plan.notes + _twins(plan)
         notes += await asyncio.to_thread(_orphans, library)
         return SyncReport(
             added=plan.added,
@@ -139,7 +140,7 @@ class KnowledgeBase:
 
     # The index -------------------------------------------------------------------------------------------------------
 
-    async def make_searchable(
+    async def bring_up(
         self, progress: Progress | None = None, say: Say | None = None, wait: float = WAIT_SECONDS
     ) -> Outcome:
         """Have what is published now indexed: by this process, or by the one that keeps the index, which is waited for.
@@ -258,6 +259,23 @@ class KnowledgeBase:
             return None
         return [float(cosine) for cosine in vectors @ vector]
 
+    async def standing(self, cited: Sequence[Cited], audiences: frozenset[str]) -> list[bool]:
+        """Whether each of these texts may be shown to who belongs to `audiences`, as a search made now would show it.
+
+        What was retired, or is no longer for them, may not from that moment on; what was edited, as soon as the new text is
+        found instead.
+        """
+        library = await asyncio.to_thread(self._open_library)
+        opened = await self._in_use.current(library)
+        shown = await asyncio.to_thread(library.shown_at, {one.document for one in cited}, opened.edition)
+        return [
+            any(
+                text.audiences <= audiences and (one.text == text.passage or one.text in text.whole)
+                for text in shown.get(one.document, ())
+            )
+            for one in cited
+        ]
+
     async def language(self) -> str:
         """The language of the documents, by its English name in lower case."""
         library = await asyncio.to_thread(self._open_library)
@@ -269,11 +287,6 @@ class KnowledgeBase:
         """The published documents, by id, without their text."""
         library = await asyncio.to_thread(self._open_library)
         return list((await asyncio.to_thread(library.stored)).values())
-
-    async def document(self, document_id: str) -> Stored | None:
-        """One document with its text as it is published, else as it was drafted last. `None` if there is none of this id."""
-        library = await asyncio.to_thread(self._open_library)
-        return await asyncio.to_thread(library.document, document_id)
 
     async def passages(self, document_id: str) -> list[Passage]:
         """The passages of one document, in its order."""
@@ -305,6 +318,9 @@ class KnowledgeBase:
                 self._engine = open_database(self._source, SCHEMA)
                 self._library = Library(self._engine)
             return self._library
+
+    def _load_readers(self) -> Mapping[str, Reader]:
+        return self._readers if self._readers is not None else load_readers()
 
 
 def silent(what: str, done: int, total: int) -> None:

@@ -107,3 +107,21 @@ class Stored:
     def has_draft(self) -> bool:
         """Whether there is a newer text than the one that was published."""
         return self.published != self.latest
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A line of a document's history: a revision was `written`, `published` after that, or the document `retired`.
+
+    `edition` is the first one that showed it, `None` for a draft that was not published so far. `way` and `base` are those
+    of the revision.
+    """
+
+    what: Literal["written", "published", "retired"]
+    revision: int | None
+    author: str
+    at: datetime
+    why: str
+    edition: int | None
+    way: Way | None = None
+    base: int | None = None

@@ -8,7 +8,8 @@
     │   ├── ConflictError        somebody else has changed the document since it was read
     │   ├── BusyError            another process is writing to the same data directory
     │   ├── EmbedderError        vectors cannot be made: search goes on by keywords
-    │   └── RerankerError        passages cannot be scored once more: search goes on in its own order
+    │   ├── RerankerError        passages cannot be scored once more: search goes on in its own order
+    │   └── PageError            a web page cannot be had, or must not be fetched; the copy from before stays
     ├── ReaderError              one file cannot be read; the others go in
     └── (agent.errors)           settings and models
 
@@ -62,6 +63,10 @@ class EmbedderError(KnowledgeError):
 
 class RerankerError(KnowledgeError):
     """Passages cannot be scored once more just now; search goes on in its own order."""
+
+
+class PageError(KnowledgeError):
+    """A web page cannot be had, or must not be fetched. The message names the page and the reason."""
 
 
 class ReaderError(FrontdeskError):

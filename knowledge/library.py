@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from knowledge.database import reading, writing
-from knowledge.documents import Document, IndexEntry, Origin, Passage, Stored
+from knowledge.documents import Document, Event, IndexEntry, Origin, Passage, Stored
+from knowledge.pages import Seen
 from knowledge.publishing import Changes, apply, slices
-from knowledge.tables import documents, editions, files, passages, revisions, state, vectors
+from knowledge.tables import acts, documents, editions, files, pages, passages, revisions, state, vectors
 
 if TYPE_CHECKING:
     from knowledge.embeddings import Vectors
@@ -42,6 +43,25 @@ class PassageRecord:
     url: str | None
     updated: str | None
     vector_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPage:
+    """A web page that documents come from. `problem` says why it cannot be had any more, since when."""
+
+    url: str
+    seen: Seen
+    problem: str = ""
+    failing_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownText:
+    """A passage that a search may show, with the whole text that it is from; only to those who belong to all `audiences`."""
+
+    passage: str
+    whole: str
+    audiences: frozenset[str]
 
 
 class Library:
@@ -179,15 +199,16 @@ class Library:
                 found |= {row.id: _record(row) for row in connection.execute(query.where(passages.c.id.in_(some)))}
         return found
 
-    def stored(self, *, newest: bool = False) -> dict[str, Stored]:
-        """The published documents by id, without their text (`text` is empty).
+    def stored(self, *, newest: bool = False, text: bool = False) -> dict[str, Stored]:
+        """The published documents by id; their `text` is empty unless it is asked for.
 
         `newest`: every document, also drafts and retired ones, each as its newest revision.
         """
-        query = _documents(documents.c.latest if newest else documents.c.published, text=False)
+        query = _documents(documents.c.latest if newest else documents.c.published, text=text)
         with reading(self._engine) as connection:
             rows = connection.execute(query if newest else query.where(_PUBLISHED)).all()
-        return {row.id: _stored(row, text="") for row in sorted(rows, key=lambda row: str(row.id))}
+        ordered = sorted(rows, key=lambda row: str(row.id))
+        return {row.id: _stored(row, text=row.text if text else "") for row in ordered}
 
     def document(self, document_id: str, revision: int | None = None) -> Stored | None:
         """One document with its text: as this revision, else as the published one, else as the newest."""
@@ -196,6 +217,67 @@ class Library:
             query = _documents(number, text=True).where(documents.c.id == document_id)
             row = connection.execute(query).one_or_none()
         return _stored(row, text=row.text) if row else None
+
+    def newest(self, document_id: str) -> Stored | None:
+        """One document as its newest revision, with its text."""
+        with reading(self._engine) as connection:
+            query = _documents(documents.c.latest, text=True).where(documents.c.id == document_id)
+            row = connection.execute(query).one_or_none()
+        return _stored(row, text=row.text) if row else None
+
+    def history(self, document_id: str) -> list[Event]:
+        """What happened to a document, oldest first; nothing when there is none."""
+        written = select(revisions).where(revisions.c.document == document_id)
+        done = select(acts).where(acts.c.document == document_id).order_by(acts.c.id)
+        with reading(self._engine) as connection:
+            found = [
+                Event("written", row.number, row.author, row.at, row.why, row.edition, row.way, row.base)
+                for row in connection.execute(written.order_by(revisions.c.number))
+            ]
+            found += [
+                Event(row.act, row.revision, row.author, row.at, row.why, row.edition)
+                for row in connection.execute(done)
+            ]
+        return sorted(found, key=lambda event: event.at)
+
+    def due(self, day: date) -> list[Stored]:
+        """The published documents that were to be looked at again by then, the longest overdue first, without their text."""
+        query = _documents(documents.c.published, text=False).where(_PUBLISHED, revisions.c.review_by <= day)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).all()
+        return [_stored(row, text="") for row in sorted(rows, key=lambda row: (row.review_by, row.id))]
+
+    def saying(self, said: str, audience: str) -> list[str]:
+        """Ids of the documents that say these words, by their hash, to this audience, and are not retired."""
+        query = _documents(documents.c.latest, text=False).where(
+            revisions.c.text_hash == said, revisions.c.audience == audience, documents.c.state != "retired"
+        )
+        with reading(self._engine) as connection:
+            return sorted(row.id for row in connection.execute(query))
+
+    def shown_at(self, document_ids: Collection[str], edition: int) -> dict[str, list[ShownText]]:
+        """What a search of `edition` may still show of these documents, by id; none of those that were retired since."""
+        query = (
+            select(
+                passages.c.document,
+                passages.c.text,
+                revisions.c.text.label("whole"),
+                revisions.c.audience.label("audience_then"),
+                _now.c.audience,
+            )
+            .select_from(passages)
+            .join(revisions, _its_revision())
+            .join(documents, documents.c.id == passages.c.document)
+            .join(_now, (_now.c.document == documents.c.id) & (_now.c.number == documents.c.published))
+            .where(*_valid_at(edition), passages.c.from_edition >= documents.c.hidden_before)
+        )
+        found: dict[str, list[ShownText]] = {}
+        with reading(self._engine) as connection:
+            for some in slices(sorted(document_ids)):
+                for row in connection.execute(query.where(passages.c.document.in_(some))):
+                    shown = ShownText(row.text, row.whole, frozenset({row.audience, row.audience_then}))
+                    found.setdefault(row.document, []).append(shown)
+        return found
 
     def passages_of(self, document_id: str) -> list[Passage]:
         """The passages of one published document, in order; none of another."""
@@ -208,6 +290,41 @@ class Library:
         with reading(self._engine) as connection:
             rows = connection.execute(select(files).where(files.c.folder == folder))
             return {row.path: (row.content_hash, row.stem) for row in rows}
+
+    def from_place(self, origin: Origin) -> list[Stored]:
+        """The documents that come from there, each as its newest revision, without its text."""
+        query = _documents(documents.c.latest, text=False)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query.where(documents.c.origin == origin.kind, documents.c.place == origin.place))
+            return [_stored(row, text="") for row in rows]
+
+    def pages(self, before: datetime) -> list[KnownPage]:
+        """The pages that were last looked at before then and that a document still comes from, by address."""
+        alive = select(documents.c.place).where(documents.c.origin == "page", documents.c.state != "retired")
+        query = select(pages).where(pages.c.checked_at <= before, pages.c.url.in_(alive)).order_by(pages.c.url)
+        with reading(self._engine) as connection:
+            return [
+                KnownPage(row.url, Seen(row.etag, row.last_modified, row.digest), row.problem, row.failing_since)
+                for row in connection.execute(query)
+            ]
+
+    def note_page(self, url: str, seen: Seen, problem: str = "") -> None:
+        """Note that a page was looked at now, and why it could not be had, if so."""
+        now = datetime.now(UTC)
+        with writing(self._engine) as connection:
+            since = connection.execute(select(pages.c.failing_since).where(pages.c.url == url)).scalar()
+            connection.execute(delete(pages).where(pages.c.url == url))
+            connection.execute(
+                insert(pages).values(
+                    url=url,
+                    etag=seen.etag,
+                    last_modified=seen.last_modified,
+                    digest=seen.digest,
+                    checked_at=now,
+                    problem=problem,
+                    failing_since=(since or now) if problem else None,
+                )
+            )
 
     def count(self) -> tuple[int, int]:
         """How many documents are published, and how many passages they have."""

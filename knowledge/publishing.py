@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, case, delete, insert, select, update
 
 from knowledge.documents import Document, Origin, Passage, Way
 from knowledge.errors import ConflictError, KnowledgeError
@@ -68,7 +68,7 @@ class FolderFiles:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one publication does, who did it and why. `by_hand`: a person, whom a sync does not overrule."""
+    """What one publication does, who did it and why. `by_hand`: a person, whose retiring a sync does not overrule."""
 
     author: str
     why: str = ""
@@ -153,6 +153,8 @@ def _write(connection: Connection, changes: Changes, edition: int, now: datetime
             del values["origin"], values["place"], values["source"]
         if not one.taken:
             del values["taken_hash"]
+            # Who goes back to what the origin says has no word of their own any more.
+            values["by_hand"] = case((documents.c.taken_hash == content_hash(one.document), False), else_=True)
         if one.live is None:
             del values["state"], values["published"]
         del values["hidden_before"]
@@ -167,22 +169,24 @@ def _publish(connection: Connection, changes: Changes, edition: int, now: dateti
     """Revisions that were written before."""
     for one in changes.publish:
         its = revisions.c.document == one.document, revisions.c.number == one.revision
-        known = connection.execute(update(revisions).where(*its, revisions.c.edition.is_(None)).values(edition=edition))
-        if not known.rowcount and connection.execute(select(revisions.c.number).where(*its)).first() is None:
+        digest = connection.execute(select(revisions.c.content_hash).where(*its)).scalar()
+        if digest is None:
             raise KnowledgeError(f"The document {one.document!r} has no revision {one.revision}.")
+        connection.execute(update(revisions).where(*its, revisions.c.edition.is_(None)).values(edition=edition))
+        as_taken = (documents.c.taken_hash == digest) & (documents.c.latest == one.revision)
         connection.execute(
             update(documents)
             .where(documents.c.id == one.document)
             .values(
                 state="published",
                 published=one.revision,
-                by_hand=changes.by_hand,
+                by_hand=case((as_taken, False), else_=True),
                 changed_by=changes.author,
                 changed_at=now,
             )
         )
     _show(connection, ((one.document, one.revision, one.live) for one in changes.publish), edition)
-    _note_acts(connection, "publish", {one.document: one.revision for one in changes.publish}, changes, edition, now)
+    _note_acts(connection, "published", {one.document: one.revision for one in changes.publish}, changes, edition, now)
 
 
 def _retire(connection: Connection, changes: Changes, edition: int, now: datetime) -> None:
@@ -200,7 +204,7 @@ def _retire(connection: Connection, changes: Changes, edition: int, now: datetim
             )
         )
     _close(connection, gone, edition)
-    _note_acts(connection, "retire", dict.fromkeys(gone), changes, edition, now)
+    _note_acts(connection, "retired", dict.fromkeys(gone), changes, edition, now)
 
 
 def _show(connection: Connection, live: Iterable[tuple[str, int, Sequence[Passage]]], edition: int) -> None:

@@ -6,19 +6,22 @@ What a person has edited or retired is not overruled by a folder: it stays, and 
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from knowledge import folder as folders
+from knowledge.article import normal
 from knowledge.documents import Document, Origin, Stored
 from knowledge.errors import FolderError, ReaderError
+from knowledge.jail import Jail
 from knowledge.library import Library
 from knowledge.passages import split
 from knowledge.publishing import Changes, FolderFiles, Move, NewRevision, content_hash, text_hash
 from knowledge.readers import Reader, SourceFile
 
-READING = "1"
+READING = "2"
 """Raise it when readers or the splitter change what they make of a file: every file is then read anew."""
 BY_SYNC = "sync"
 """The author of what a sync writes, unless another is named."""
@@ -65,12 +68,14 @@ class Wish:
     """How a folder is to be brought in.
 
     `allow_empty`: also when it holds nothing any more. `take` are ids of documents whose file has the last word, whatever a
-    person did to them; `take_all` says so of all. `author` and `why` are noted with what is written.
+    person did to them; `take_all` says so of all. `confirm` are paths of files that may go in although they read like
+    instructions to a machine. `author` and `why` are noted with what is written.
     """
 
     allow_empty: bool = False
     take: frozenset[str] = frozenset()
     take_all: bool = False
+    confirm: frozenset[str] = frozenset()
     author: str = BY_SYNC
     why: str = ""
 
@@ -92,6 +97,8 @@ class Plan:
     unchanged: int
     failed: list[Failure]
     kept: list[Kept]
+    notes: list[str]
+    """What was left out of files that went in, a sentence for each."""
     same: list[tuple[str, str]] = field(default_factory=list)
     """New documents that say what another one says, each with that other's id."""
 
@@ -105,6 +112,7 @@ class _Reading:
     """Paths whose documents stay as they are (unchanged, or unreadable now), with the documents' ids."""
     files: dict[str, tuple[str, str]] = field(default_factory=dict)
     failed: list[Failure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     candidates: int = 0
 
 
@@ -112,11 +120,13 @@ def plan(directory: Path, library: Library, readers: Mapping[str, Reader], progr
     """Read `directory` and compare it with the library.
 
     Files whose bytes have not changed are not read again. A file that was readable and no longer is keeps the version it
-    had. Raises `FolderError` when the folder is missing or, unless `allow_empty`, holds no document at all.
+    had. One that reads like instructions to a machine goes in only when that is confirmed. Raises `FolderError` when the
+    folder is missing or, unless `allow_empty`, holds no document at all.
     """
     origin = Origin("folder", str(directory.resolve()))
     stored = library.stored(newest=True)
-    reading = _read(directory, origin, library.files_of(origin.place), readers, progress, stored, wish)
+    with Jail(readers) as jail:
+        reading = _read(directory, origin, library.files_of(origin.place), jail, progress, stored, wish)
     if not reading.candidates and not wish.allow_empty:
         endings = " ".join(sorted(readers))
         raise FolderError(
@@ -130,7 +140,7 @@ def _read(
     directory: Path,
     origin: Origin,
     known: Mapping[str, tuple[str, str]],
-    readers: Mapping[str, Reader],
+    jail: Jail,
     progress: Progress,
     stored: Mapping[str, Stored],
     wish: Wish,
@@ -141,7 +151,7 @@ def _read(
         # What a sync retired is not there for it: its file was gone.
         if one.origin == origin and (one.state != "retired" or one.by_hand):
             before.setdefault(one.document.source, set()).add(document_id)
-    entries = list(folders.walk(directory, frozenset(readers)))
+    entries = list(folders.walk(directory, jail.suffixes))
     stems = _Stems(known, {entry.path for entry in entries})
     for done, entry in enumerate(entries):
         progress("Reading files", done, len(entries))
@@ -157,9 +167,12 @@ def _read(
             if known.get(path, ("", ""))[0] == digest and path in before and not asked_for:
                 reading.kept[path] = before[path]
             else:
-                suffix = Path(path).suffix.lower()
-                found = readers[suffix].read(SourceFile(path, content))
-                _take_in(reading, [_with_stem(one, path, stem) for one in found])
+                found = jail.read(SourceFile(path, content))
+                if (doubt := found.doubt()) and path not in wish.confirm:
+                    how = f"frontdesk knowledge sync {shlex.quote(str(directory))} --confirm {shlex.quote(path)}"
+                    raise ReaderError(f"{doubt}. If it may be published all the same: {how}")
+                _take_in(reading, [normal(_with_stem(one, path, stem)) for one in found.documents])
+                reading.notes += [f"{path}: {remark}." for remark in found.remarks()]
             reading.files[path] = digest, stem
         except ReaderError as error:
             stays = " The version from before stays in use." if path in before else ""
@@ -243,7 +256,9 @@ class _Comparison:
         for document_id, one in gone.items():
             if one.by_hand and one.state != "retired" and not self._wish.takes(document_id):
                 self._keep(
-                    one, f"Its file is gone, but it was {_what_was_done(one)}", f"knowledge retire {document_id}"
+                    one,
+                    f"Its file is gone, but it was {what_was_done(one)}",
+                    f"knowledge retire {shlex.quote(document_id)}",
                 )
         kept = {one.document for one in self._kept}
         retire = frozenset(one for one, its in gone.items() if its.state != "retired" and one not in kept)
@@ -256,7 +271,8 @@ class _Comparison:
             read=FolderFiles(self._origin.place, self._reading.files),
         )
         failed = sorted(self._reading.failed, key=lambda failure: failure.file)
-        return Plan(changes, self._added, self._changed, self._unchanged, failed, self._kept, self._same(retire))
+        notes = self._reading.notes
+        return Plan(changes, self._added, self._changed, self._unchanged, failed, self._kept, notes, self._same(retire))
 
     def _compare(self, document: Document, old: Stored | None) -> None:
         digest = content_hash(document)
@@ -269,8 +285,9 @@ class _Comparison:
             if digest != old.taken_hash:
                 # Read, and told, each time until somebody decides.
                 self._reading.files.pop(document.source, None)
-                again = f"knowledge sync {self._directory} --take {document.id}"
-                self._keep(old, f"Its file has changed, but it was {_what_was_done(old)}", again)
+                where, which = shlex.quote(str(self._directory)), shlex.quote(document.id)
+                again = f"knowledge sync {where} --take {which}"
+                self._keep(old, f"Its file has changed, but it was {what_was_done(old)}", again)
         elif old.by_hand and old.state == "retired" and not self._wish.takes(document.id):
             self._stay(document, old)
         elif digest == old.content_hash and old.state == "published" and not old.has_draft:
@@ -324,6 +341,7 @@ class _Comparison:
         return found
 
 
-def _what_was_done(one: Stored) -> str:
+def what_was_done(one: Stored) -> str:
+    """What a person did to a document, by whom and when, in words that follow "it was"."""
     what = "retired" if one.state == "retired" else "edited"
     return f"{what} by {one.changed_by} on {one.changed_at:%Y-%m-%d}"

@@ -9,6 +9,7 @@ They are made and changed by `knowledge.migrations` alone; a test compares the t
     editions    when each state of what is published began
     vectors     of passages, by embedder and text
     files       what the last sync of a folder read
+    pages       web pages that documents come from, and what was noted when they were last fetched
 """
 
 from __future__ import annotations
@@ -150,4 +151,18 @@ files = Table(
     Column("content_hash", String(64), nullable=False),
     # What the ids of its documents begin with: its path's when it was first seen, so that a renamed file keeps them.
     Column("stem", Text, nullable=False),
+)
+
+pages = Table(
+    "pages",
+    metadata,
+    # As it was given, or as a sitemap lists it; `place` of its documents.
+    Column("url", Text, primary_key=True),
+    Column("etag", Text, nullable=False),
+    Column("last_modified", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("checked_at", UtcDateTime, nullable=False),
+    # Why it could not be had the last time, and since when; empty when it could.
+    Column("problem", Text, nullable=False),
+    Column("failing_since", UtcDateTime),
 )

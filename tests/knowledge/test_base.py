@@ -172,7 +172,7 @@ async def test_files_that_cannot_go_in_do_not_stop_the_rest(base: KnowledgeBase,
     reasons = {failure.file: failure.reason for failure in report.failed}
     assert sorted(reasons) == ["broken.md", "empty.md", "junk.md", "link.md", "pipe.md", "scan.pdf"]
     assert "outside the folder" in reasons["link.md"]
-    assert "no reader for .pdf" in reasons["scan.pdf"]
+    assert "cut off" in reasons["scan.pdf"]
     assert all(reason.endswith(".") and "\n" not in reason for reason in reasons.values())
 
 

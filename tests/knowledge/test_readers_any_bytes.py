@@ -75,7 +75,7 @@ def is_plain(message: str) -> bool:
 def check(suffix: str, content: bytes) -> None:
     file = SourceFile(f"a/b{suffix}", content)
     try:
-        documents = READERS[suffix].read(file)
+        documents = READERS[suffix].read(file).documents
     except ReaderError as error:
         if not is_plain(error.message):
             raise

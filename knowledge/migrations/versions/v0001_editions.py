@@ -127,6 +127,16 @@ def _make_tables(*, with_shared: bool) -> None:
         sa.Column("content_hash", sa.String(64), nullable=False),
         sa.Column("stem", sa.Text, nullable=False),
     )
+    op.create_table(
+        "pages",
+        sa.Column("url", sa.Text, primary_key=True),
+        sa.Column("etag", sa.Text, nullable=False),
+        sa.Column("last_modified", sa.Text, nullable=False),
+        sa.Column("digest", sa.Text, nullable=False),
+        sa.Column("checked_at", _MOMENT, nullable=False),
+        sa.Column("problem", sa.Text, nullable=False),
+        sa.Column("failing_since", _MOMENT),
+    )
     if with_shared:
         op.create_table(
             "state",
