@@ -163,7 +163,7 @@ class KnowledgeBase(PageKeeping):
     async def verify(self, progress: Progress | None = None) -> list[Part]:
         """Compare the index with the library, passage by passage. Raises `StoreError`."""
         library = await asyncio.to_thread(self._open_library)
-        opened = await self._in_use.current(library)
+        opened = await self._in_use.current(library, newest=True)
         return await verifying.verify(library, opened, self._embedder, self._keeper, progress or silent)
 
     # Searching -------------------------------------------------------------------------------------------------------
@@ -299,6 +299,7 @@ class KnowledgeBase(PageKeeping):
         documents, passages = await asyncio.to_thread(library.count)
         if not documents:
             return Health(0, 0, "keyword")
+        await self._in_use.current(library, newest=True)
         found = await self.search(Query("hello", limit=1))
         behind = await asyncio.to_thread(library.edition) - (await self._in_use.current(library)).edition
         late = f"The index is {behind} editions behind. {HEAL}" if behind else ""

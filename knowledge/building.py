@@ -53,8 +53,10 @@ async def removed_unless_finished(folder: Path) -> AsyncGenerator[None]:
     try:
         yield
     except OSError as error:
+        # Where numpy wrote, there is no more to tell.
+        reason = error.strerror or "the disk took a part of it only"
         raise IndexFailure(
-            f"The index cannot be written: {error.strerror or error}. The one before stays in use.",
+            f"The index cannot be written: {reason}. The one before stays in use.",
             "Make room on the disk, or look at its permissions; then: frontdesk knowledge rebuild",
         ) from error
     finally:

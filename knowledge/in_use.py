@@ -57,10 +57,13 @@ class InUse:
         self._ahead: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def current(self, library: Library) -> Opened:
-        """The index in use; another process may have put a new one in use since the last question."""
+    async def current(self, library: Library, *, newest: bool = False) -> Opened:
+        """The index in use; another process may have put a new one in use since the last question.
+
+        One that takes a moment to open is not waited for while there is one to answer from, unless it has to be the `newest`.
+        """
         async with self._opening:
-            self._opened = await self._current(library, self._opened)
+            self._opened = await self._current(library, self._opened, newest=newest)
             if self._opened.whole is not None:
                 self._expected.discard(self._opened.whole.name)
             self._let_go()
@@ -100,12 +103,12 @@ class InUse:
         for name in list(self._wholes):
             await self.forget(name)
 
-    async def _current(self, library: Library, old: Opened | None) -> Opened:
+    async def _current(self, library: Library, old: Opened | None, *, newest: bool) -> Opened:
         found = await asyncio.to_thread(generations.current, self._data)
         if old is not None and old.generation == found:
             if not old.note or old.edition == await asyncio.to_thread(library.edition):
                 return old
-        elif old is not None and not old.note and found is not None and await self._is_far(found):
+        elif old is not None and not old.note and not newest and found is not None and await self._is_far(found):
             # Opening it takes a moment: until then questions see the edition before.
             if self._ahead is None or self._ahead.done():
                 self._ahead = asyncio.create_task(self._open_ahead(found, library))

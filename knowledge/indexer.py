@@ -39,7 +39,16 @@ FEW, FEW_SHARE = 200, 0.05
 GROUND_SHARE = 0.2
 """Up to this share of changed passages Chroma's folder is copied and edited: its graph stays good enough."""
 SETTLE_SECONDS = 20.0
-_FULL = ("no space", "disk is full", "disk full", "file too large", "quota", "os error 27", "os error 28")
+_FULL = (
+    "cannot be written",
+    "no space",
+    "disk is full",
+    "disk full",
+    "file too large",
+    "quota",
+    "os error 27",
+    "os error 28",
+)
 
 Say = Callable[[str], None]
 
@@ -77,7 +86,7 @@ class Indexer:
             library = await asyncio.to_thread(self._library)
             edition = await asyncio.to_thread(library.edition)
             space = await self._space(library)
-            opened = await self._in_use.current(library)
+            opened = await self._in_use.current(library, newest=True)
             whole = opened.whole
             sound = not anew and whole is not None and self._keywords_fit(whole)
             if sound and whole is not None and await asyncio.to_thread(library.remembers, opened.edition):
@@ -209,7 +218,7 @@ class Indexer:
         keep = {new.name, base} | await asyncio.to_thread(self._made_of, before)
         await asyncio.to_thread(library.collect_passages, new.edition)
         await asyncio.to_thread(generations.collect_garbage, self._data, keep)
-        await self._in_use.current(library)
+        await self._in_use.current(library, newest=True)
 
     def _made_of(self, generation: Generation | None) -> set[str]:
         if generation is None:
