@@ -63,7 +63,7 @@ def main() -> None:
     memory = int(sys.argv[1])
     answers = _own_output()
     _bound(memory)
-    sys.excepthook = lambda kind, error, trace: _say(answers, {"crash": _described(kind, error, trace)})
+    sys.excepthook = partial(_crash, answers)
     sys.addaudithook(_refuse)
     requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
     threading.Thread(target=_take_requests, args=(requests, answers), daemon=True).start()
@@ -130,6 +130,12 @@ def _say(answers: BinaryIO, answer: dict[str, Any]) -> None:
     data = json.dumps(answer).encode()
     answers.write(LENGTH.pack(len(data)) + data)
     answers.flush()
+
+
+def _crash(answers: BinaryIO, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Tell of an unforeseen error and end at once: nothing that a reader left behind is worth tidying up."""
+    _say(answers, {"crash": _described(kind, error, trace), "last": True})
+    os._exit(1)
 
 
 def _described(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> str:

@@ -65,7 +65,8 @@ def item(words: str, numbering: int) -> str:
 def table(*rows: tuple[str, ...], style: str = "") -> str:
     """A table; a cell is a paragraph's XML or plain text."""
     cells = "".join(
-        "<w:tr>" + "".join(f"<w:tc>{c if c.startswith('<') else paragraph(c)}</w:tc>" for c in row) + "</w:tr>" for row in rows
+        "<w:tr>" + "".join(f"<w:tc>{c if c.startswith('<') else paragraph(c)}</w:tc>" for c in row) + "</w:tr>"
+        for row in rows
     )
     named = f'<w:tblPr><w:tblStyle w:val="{style}"/></w:tblPr>' if style else ""
     return f"<w:tbl>{named}{cells}</w:tbl>"
