@@ -311,5 +311,11 @@ def _plain(text: str) -> str:
 
 def _excerpt(text: str, match: re.Match[str]) -> str:
     start, end = max(0, match.start() - _AROUND), min(len(text), match.end() + _AROUND)
-    words = " ".join(text[start:end].split())
-    return f"{'…' if start else ''}{words[:300]}{'…' if end < len(text) or len(words) > 300 else ''}"
+    before = text[start : match.start()].rpartition("\n\n")[2]
+    after = text[match.end() : end].partition("\n\n")[0]
+    is_begun, is_ended = (
+        len(before) < match.start() - start or not start,
+        len(after) < end - match.end() or end == len(text),
+    )
+    words = " ".join(f"{before}{match[0]}{after}".split())
+    return f"{'' if is_begun else '…'}{words[:300]}{'' if is_ended and len(words) <= 300 else '…'}"
