@@ -133,8 +133,8 @@ def _read(
             else:
                 read = jail.read(SourceFile(path, content))
                 if (doubt := read.doubt()) and path not in confirmed:
-                    how = f"frontdesk knowledge sync {directory} --confirm {shlex.quote(path)}"
-                    raise ReaderError(f"{doubt}. If it may be published all the same: {how}")
+                    how = f"frontdesk knowledge sync {shlex.quote(str(directory))} --confirm {shlex.quote(path)}"
+                    raise ReaderError(f"{doubt}. Look at it, and if it may be published, type ({how})")
                 _take_in(reading, read.documents)
                 reading.notes += [f"{path}: {remark}." for remark in read.remarks()]
             reading.hashes[path] = digest

@@ -18,6 +18,7 @@ from knowledge.jail import Jail, Limits
 from knowledge.readers import Finding, Reader, Reading, SourceFile, load_readers, wire
 from knowledge.readers.text import reader as text
 from tests.knowledge import naughty
+from tests.knowledge.test_readers import install
 
 ROOT = Path(__file__).resolve().parents[2]
 ODD = replace(naughty.reader, entry="tests.knowledge.naughty:reader")
@@ -127,6 +128,18 @@ def test_a_reader_without_an_entry_is_read_here() -> None:
     here = Reader((".odd",), lambda file: text.read(replace(file, content=str(os.getpid()).encode())))
     with Jail({".odd": here}) as jail:
         assert odd(jail, "x").documents[0].text == str(os.getpid())
+
+
+def test_the_reader_that_the_docs_show_runs_there_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "documents.md").read_text("utf-8")
+    code = page.partition("```python\n")[2].partition("```")[0]
+    install(tmp_path, "wiki", "acme_wiki:reader", code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with Jail(load_readers()) as jail:
+        [document] = jail.read(SourceFile("a/late.wiki", b"== Late check-in ==\nUntil midnight.")).documents
+        assert (document.id, document.title, document.text) == ("a/late", "Late check-in", "Until midnight.")
+        with pytest.raises(ReaderError, match="it has no text"):
+            jail.read(SourceFile("a/late.wiki", b"== Late check-in =="))
 
 
 def test_an_ending_without_a_reader_is_refused(jail: Jail) -> None:

@@ -10,7 +10,7 @@ from knowledge.documents import Document
 from knowledge.errors import ReaderError
 from knowledge.readers import Reading, SourceFile
 from knowledge.readers.docx import reader
-from tests.knowledge.docxs import docx, item, paragraph, run, table
+from tests.knowledge.docxs import W, docx, item, paragraph, run, table
 
 
 def reading(content: bytes, path: str = "guides/late_check-in.docx") -> Reading:
@@ -106,6 +106,16 @@ def test_what_can_be_seen_stays(block: str) -> None:
     found = reading(docx(block))
     assert "Fees and refunds" in found.documents[0].text
     assert not found.hidden
+
+
+def test_footnotes_stand_at_the_end() -> None:
+    notes = (
+        f'<w:footnotes xmlns:w="{W}"><w:footnote w:id="2">{paragraph("Not on holidays.")}</w:footnote></w:footnotes>'
+    )
+    mark = '<w:r><w:footnoteReference w:id="2"/></w:r>'
+    content = docx(paragraph("Open all day.", mark), more={"word/footnotes.xml": notes.encode()})
+    words = reading(content).documents[0].text
+    assert words.index("Open all day.") < words.index("Not on holidays.")
 
 
 def test_deletions_comments_and_headers_stay_out() -> None:
