@@ -108,7 +108,7 @@ def check(reader: Reader, suffix: str, content: bytes) -> Reading | None:
         assert is_plain(str(finding)) or finding.text
         assert len(finding.text) < 1000
     examined = examine(reader, file)
-    assert wire.from_json(json.loads(wire.to_json(examined)), file.path) == examined
+    assert wire.from_value(json.loads(json.dumps(wire.as_value(examined))), file.path) == examined
     return reading
 
 

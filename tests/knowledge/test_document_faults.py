@@ -229,7 +229,7 @@ def test_a_bomb_costs_its_own_upload(name: str) -> None:
     content = BOMBS[name]()
     assert len(content) < 1024 * 1024
     with Jail(
-        load_readers(), Limits(seconds=0.8, seconds_per_mib=0, seconds_per_step=0.01, memory=300 * 1024 * 1024)
+        load_readers(), Limits(seconds=1.5, seconds_per_mib=0, seconds_per_step=0.01, memory=300 * 1024 * 1024)
     ) as jail:
         with pytest.raises(ReaderError) as caught:
             jail.read(SourceFile(f"a/{name}", content))
