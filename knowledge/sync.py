@@ -170,7 +170,7 @@ def _read(
                 found = jail.read(SourceFile(path, content))
                 if (doubt := found.doubt()) and path not in wish.confirm:
                     how = f"frontdesk knowledge sync {shlex.quote(str(directory))} --confirm {shlex.quote(path)}"
-                    raise ReaderError(f"{doubt}. If it may be published all the same: {how}")
+                    raise ReaderError(f"{doubt}. Look at it, and if it may be published, type ({how})")
                 _take_in(reading, [normal(_with_stem(one, path, stem)) for one in found.documents])
                 reading.notes += [f"{path}: {remark}." for remark in found.remarks()]
             reading.files[path] = digest, stem

@@ -22,8 +22,8 @@ from agent.settings import Settings
 from agent.turn import Limits
 from agent.turns import Turns
 from connectors import logs
-from connectors.commands.options import Options
 from connectors.commands.knowledge.paging import recheck_always
+from connectors.commands.options import Options
 from connectors.composition import Desk, database_of, read_settings
 from connectors.health import Health
 from connectors.places import Place, build_connectors, described, workspace

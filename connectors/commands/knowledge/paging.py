@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from rich.console import Console
 
+from agent.settings import Settings
 from connectors.commands.knowledge.opened import (
     Signature,
     bring_up,
@@ -25,7 +26,6 @@ from connectors.commands.knowledge.opened import (
 from connectors.commands.knowledge.writing import Fields, tell_added
 from connectors.commands.options import Options
 from connectors.composition import build_pages, read_settings
-from agent.settings import Settings
 from knowledge.base import KnowledgeBase
 from knowledge.errors import FrontdeskError
 

@@ -15,7 +15,6 @@ from knowledge.errors import FrontdeskError
 from knowledge.sync import SyncReport, Wish
 from knowledge.watching import watch
 
-
 __all__ = ["Wish", "follow", "sync"]
 
 
@@ -50,8 +49,8 @@ def _tell(result: SyncReport, errors: Console, *, as_json: bool) -> None:
     if as_json:
         counts = {name: getattr(result, name) for name in ("added", "changed", "removed", "unchanged")}
         failed = [asdict(failure) for failure in result.failed]
-        kept = [asdict(one) for one in result.kept]
-        print_json({**counts, "failed": failed, "kept": kept, "seconds": result.seconds})
+        kept = {"kept": [asdict(one) for one in result.kept]} if result.kept else {}
+        print_json({**counts, "failed": failed, "seconds": result.seconds, **kept})
     else:
         say(
             f"Added {result.added}, changed {result.changed}, removed {result.removed}, unchanged {result.unchanged} "
