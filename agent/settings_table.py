@@ -282,6 +282,20 @@ TABLE: tuple[Setting, ...] = (
         "365",
     ),
     Setting(
+        "pages_allow",
+        tuple,
+        (),
+        "Web pages are only fetched from public addresses, and from these: hosts, addresses or networks of your own.",
+        "wiki.internal.example.com, 10.20.0.0/16",
+    ),
+    Setting(
+        "pages_recheck_hours",
+        int,
+        24,
+        "How often `frontdesk run` looks again at the web pages that documents come from, in hours. 0: never.",
+        "24",
+    ),
+    Setting(
         "person_messages_per_minute",
         int,
         300,

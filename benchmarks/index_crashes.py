@@ -103,14 +103,14 @@ def killed(doing: str, folder: Path, data: Path, number: int, documents: int, li
 
 def main() -> None:
     if sys.argv[1:2] == ["--one"]:
-        doing, folder, data, number, documents = sys.argv[2:]
-        asyncio.run(go_on(doing, Path(folder), Path(data), int(number), int(documents)))
+        asyncio.run(go_on(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), int(sys.argv[5]), int(sys.argv[6])))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--documents", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    rng, seconds, number, count = random.Random(given.seed), [], 0, Counter[str]()
+    rng, number, count = random.Random(given.seed), 0, Counter[str]()
+    seconds: list[float] = []
     with tempfile.TemporaryDirectory() as place:
         folder, data = Path(place, "documents"), Path(place, "data")
         folder.mkdir()

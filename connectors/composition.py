@@ -31,6 +31,7 @@ from knowledge.chroma import ChromaServer, EmbeddedChroma
 from knowledge.embeddings import Embedder, RemoteEmbedder
 from knowledge.errors import KnowledgeError
 from knowledge.minilm import MiniLM
+from knowledge.pages import Pages
 from knowledge.reranking import RemoteReranker
 from knowledge.vectors import VectorStore
 
@@ -229,6 +230,17 @@ def build_knowledge(settings: Settings, pool: Pool | None = None, data: Path | N
         reranker=build_reranker(settings, pool),
         store=build_store(settings) if data is None else None,
     )
+
+
+def build_pages(settings: Settings) -> Pages:
+    """What fetches web pages, from public addresses and those that are allowed. Raises `SettingsError`."""
+    allowed = frozenset(settings["pages_allow"])
+    if settings["offline"] and not allowed:
+        raise SettingsError(
+            "`offline` is on, and web pages are not on this machine.",
+            "Switch `offline` off, or name hosts of your own in `pages_allow`.",
+        )
+    return Pages(allow=allowed)
 
 
 def build_models(

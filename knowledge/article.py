@@ -16,6 +16,7 @@ from knowledge.readers.encoding import clean
 from knowledge.readers.fields import has_text, one_line, read_fields
 from knowledge.readers.front_matter import raw
 from knowledge.readers.hidden import without_invisible
+from knowledge.readers.markdown_text import without_title
 
 # What YAML, and every reader of it, takes for the text that it is.
 _PLAIN = re.compile(r"[^\W\d_][\w]*(?:[ ./-]+\w+)*")
@@ -95,7 +96,7 @@ def edited(text: str, old: Document) -> Article:
     """
     values, body = raw(clean(without_invisible(text, [])))
     if not values:
-        return Article(normal(replace(old, text=body)), None)
+        return Article(normal(replace(old, text=without_title(body, old.title)[0])), None)
     found = read(text, f"{old.id}.md")
     if values.get("id") and found.document.id != old.id:
         raise ReaderError(f"its id is {found.document.id!r} and was {old.id!r}; an id cannot be changed")

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
+from knowledge import generations, verifying
 from knowledge import sync as syncing
-from knowledge import verifying
 from knowledge.chroma import EmbeddedChroma
 from knowledge.database import Source, open_database
 from knowledge.documents import Passage, Stored
 from knowledge.embeddings import Embedder
 from knowledge.errors import ConflictError, EmbedderError, IndexFailure, RerankerError
+from knowledge.generations import Generation
 from knowledge.in_use import HEAL, KEYWORDS_ONLY, InUse, Opened
 from knowledge.indexer import Indexer, Say
 from knowledge.keeper import WAIT_SECONDS, Keeper, Outcome
@@ -259,6 +259,11 @@ class KnowledgeBase(PageKeeping):
             return None
         return [float(cosine) for cosine in vectors @ vector]
 
+    async def editions(self) -> tuple[int, Generation | None]:
+        """What is published now, and the index that is in use: as long as both are the same, so is what may be shown."""
+        library = await asyncio.to_thread(self._open_library)
+        return await asyncio.to_thread(lambda: (library.edition(), generations.current(self._data)))
+
     async def standing(self, cited: Sequence[Cited], audiences: frozenset[str]) -> list[bool]:
         """Whether each of these texts may be shown to who belongs to `audiences`, as a search made now would show it.
 
@@ -267,14 +272,7 @@ class KnowledgeBase(PageKeeping):
         """
         library = await asyncio.to_thread(self._open_library)
         opened = await self._in_use.current(library)
-        shown = await asyncio.to_thread(library.shown_at, {one.document for one in cited}, opened.edition)
-        return [
-            any(
-                text.audiences <= audiences and (one.text == text.passage or one.text in text.whole)
-                for text in shown.get(one.document, ())
-            )
-            for one in cited
-        ]
+        return await asyncio.to_thread(_standing, library, opened.edition, cited, audiences)
 
     async def language(self) -> str:
         """The language of the documents, by its English name in lower case."""
@@ -358,12 +356,28 @@ def _twins(plan: Plan) -> list[str]:
 
 def _orphans(library: Library) -> list[str]:
     """A line for each folder that documents came from and that is no longer there."""
-    counts = Counter(one.origin.place for one in library.stored().values() if one.origin.kind == "folder")
     return [
         f"{count} documents came from {folder}, which is no longer there; they are still searched."
-        for folder, count in sorted(counts.items())
+        for folder, count in library.folders()
         if not Path(folder).exists()
     ]
+
+
+def _standing(library: Library, edition: int, cited: Sequence[Cited], audiences: frozenset[str]) -> list[bool]:
+    def stand(missing: Collection[Cited], *, whole: bool) -> set[Cited]:
+        shown = library.shown_at({one.document for one in missing}, edition, whole=whole)
+        return {
+            one
+            for one in missing
+            for found in shown.get(one.document, ())
+            if found.audiences <= audiences and (one.text in found.text if whole else one.text == found.text)
+        }
+
+    standing = stand(cited, whole=False)
+    # What was edited elsewhere may be cut into other passages now, and say it still.
+    if missing := [one for one in cited if one not in standing]:
+        standing |= stand(missing, whole=True)
+    return [one in standing for one in cited]
 
 
 def _hit(candidate: Candidate, record: PassageRecord) -> Hit:

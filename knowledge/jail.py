@@ -34,6 +34,9 @@ _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "TEMP", "TMP
 """What a child is told of the environment: no keys, no tokens, no home."""
 
 
+_START_SECONDS = 60.0
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What reading one file may cost.
@@ -136,8 +139,8 @@ def _reading(answer: Mapping[str, Any], file: SourceFile, limits: Limits) -> Rea
     if "crash" in answer:
         raise ReaderError(f"the reader failed on it; save it in another form, or report this: {answer['crash']}")
     try:
-        return wire.from_json(json.loads(answer["reading"]), file.path)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        return wire.from_value(answer["reading"], file.path)
+    except (KeyError, TypeError, ValueError) as error:
         raise ReaderError(f"its reader gave back something that is not a document ({error})") from error
 
 
@@ -173,6 +176,7 @@ class _Child:
         self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
         self._answers: BinaryIO = self._process.stdout  # type: ignore[assignment]
         self._clock = _Clock(self._kill)
+        self._wait_until_up()
 
     @property
     def is_alive(self) -> bool:
@@ -214,6 +218,22 @@ class _Child:
             with suppress(OSError):  # what was still to be written has nowhere to go
                 pipe.close()
         self._process.wait()
+
+    def _wait_until_up(self) -> None:
+        """Starting is not charged to a file: on a busy machine it takes seconds."""
+        self._clock.start(_START_SECONDS, _START_SECONDS)
+        try:
+            is_up = self._exactly(LENGTH.size) == LENGTH.pack(0)
+        except EOFError:
+            is_up = False
+        finally:
+            self._clock.stop()
+        if not is_up:
+            self.end()
+            raise KnowledgeError(
+                "The process to read documents in does not start.",
+                f"To see why: {sys.executable} -m knowledge.jailed {self._limits.memory} < {os.devnull}",
+            )
 
     def _next_answer(self) -> bytes:
         while True:

@@ -5,7 +5,7 @@ any file: memory, processor time, open files, no file written, no socket, no pro
 lacks one of these limits, the others hold. It ends when its input does, so it never outlives its parent.
 
 A request is two lengths (header and content, four bytes each), a JSON header and the file's bytes. An answer is a length and
-that much JSON; an answer of no length says "still at it".
+that much JSON; an answer of no length says "still at it", and the first of all that there is somebody to ask.
 """
 
 from __future__ import annotations
@@ -63,11 +63,13 @@ def main() -> None:
     memory = int(sys.argv[1])
     answers = _own_output()
     _bound(memory)
-    sys.excepthook = lambda kind, error, trace: _say(answers, {"crash": _described(kind, error, trace)})
+    sys.excepthook = partial(_crash, answers)
     sys.addaudithook(_refuse)
     requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
     threading.Thread(target=_take_requests, args=(requests, answers), daemon=True).start()
     readers: dict[str, Reader] = {}
+    answers.write(LENGTH.pack(0))  # up and bound: from now on the clock runs for files
+    answers.flush()
     while True:
         request = requests.get()
         _limit_processor_time(request.seconds)
@@ -117,7 +119,7 @@ def _answer(request: Request, readers: dict[str, Reader]) -> dict[str, Any]:
         if request.entry not in readers:
             module, _, name = request.entry.partition(":")
             readers[request.entry] = getattr(importlib.import_module(module), name)
-        return {"reading": wire.to_json(examine(readers[request.entry], request.file)).decode()}
+        return {"reading": wire.as_value(examine(readers[request.entry], request.file))}
     except ReaderError as error:
         return {"refused": error.message}
     except MemoryError:
@@ -130,6 +132,12 @@ def _say(answers: BinaryIO, answer: dict[str, Any]) -> None:
     data = json.dumps(answer).encode()
     answers.write(LENGTH.pack(len(data)) + data)
     answers.flush()
+
+
+def _crash(answers: BinaryIO, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Tell of an unforeseen error and end at once: nothing that a reader left behind is worth tidying up."""
+    _say(answers, {"crash": _described(kind, error, trace), "last": True})
+    os._exit(1)
 
 
 def _described(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> str:

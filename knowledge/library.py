@@ -57,10 +57,9 @@ class KnownPage:
 
 @dataclass(frozen=True, slots=True)
 class ShownText:
-    """A passage that a search may show, with the whole text that it is from; only to those who belong to all `audiences`."""
+    """A text that a search may show, to those who belong to all of `audiences`."""
 
-    passage: str
-    whole: str
+    text: str
     audiences: frozenset[str]
 
 
@@ -255,27 +254,29 @@ class Library:
         with reading(self._engine) as connection:
             return sorted(row.id for row in connection.execute(query))
 
-    def shown_at(self, document_ids: Collection[str], edition: int) -> dict[str, list[ShownText]]:
-        """What a search of `edition` may still show of these documents, by id; none of those that were retired since."""
+    def shown_at(
+        self, document_ids: Collection[str], edition: int, *, whole: bool = False
+    ) -> dict[str, list[ShownText]]:
+        """What a search of `edition` may still show of these documents, by id: passages, or the `whole` texts they are from.
+
+        Nothing of those that were retired since.
+        """
+        text = revisions.c.text if whole else passages.c.text
         query = (
-            select(
-                passages.c.document,
-                passages.c.text,
-                revisions.c.text.label("whole"),
-                revisions.c.audience.label("audience_then"),
-                _now.c.audience,
-            )
+            select(passages.c.document, text.label("said"), revisions.c.audience.label("then"), _now.c.audience)
             .select_from(passages)
             .join(revisions, _its_revision())
             .join(documents, documents.c.id == passages.c.document)
             .join(_now, (_now.c.document == documents.c.id) & (_now.c.number == documents.c.published))
             .where(*_valid_at(edition), passages.c.from_edition >= documents.c.hidden_before)
         )
+        # Every document has a first passage.
+        query = query.where(passages.c.position == 0) if whole else query
         found: dict[str, list[ShownText]] = {}
         with reading(self._engine) as connection:
             for some in slices(sorted(document_ids)):
                 for row in connection.execute(query.where(passages.c.document.in_(some))):
-                    shown = ShownText(row.text, row.whole, frozenset({row.audience, row.audience_then}))
+                    shown = ShownText(row.said, frozenset({row.audience, row.then}))
                     found.setdefault(row.document, []).append(shown)
         return found
 
@@ -325,6 +326,13 @@ class Library:
                     failing_since=(since or now) if problem else None,
                 )
             )
+
+    def folders(self) -> list[tuple[str, int]]:
+        """The folders that published documents come from, and how many come from each."""
+        query = select(documents.c.place, func.count()).where(_PUBLISHED, documents.c.origin == "folder")
+        with reading(self._engine) as connection:
+            rows = connection.execute(query.group_by(documents.c.place).order_by(documents.c.place))
+            return [(row[0], row[1]) for row in rows]
 
     def count(self) -> tuple[int, int]:
         """How many documents are published, and how many passages they have."""

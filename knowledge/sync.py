@@ -24,7 +24,7 @@ from knowledge.readers import Reader, SourceFile
 READING = "2"
 """Raise it when readers or the splitter change what they make of a file: every file is then read anew."""
 BY_SYNC = "sync"
-"""The author of what a sync writes, unless another is named."""
+"""The author of what a sync writes, when nobody is named."""
 
 Progress = Callable[[str, int, int], None]
 """Told how far long work is: what is being done, how many are done, how many there are."""
@@ -69,14 +69,14 @@ class Wish:
 
     `allow_empty`: also when it holds nothing any more. `take` are ids of documents whose file has the last word, whatever a
     person did to them; `take_all` says so of all. `confirm` are paths of files that may go in although they read like
-    instructions to a machine. `author` and `why` are noted with what is written.
+    instructions to a machine. `author` (else `sync`) and `why` are noted with what is written.
     """
 
     allow_empty: bool = False
     take: frozenset[str] = frozenset()
     take_all: bool = False
     confirm: frozenset[str] = frozenset()
-    author: str = BY_SYNC
+    author: str = ""
     why: str = ""
 
     def takes(self, document: str) -> bool:
@@ -170,7 +170,7 @@ def _read(
                 found = jail.read(SourceFile(path, content))
                 if (doubt := found.doubt()) and path not in wish.confirm:
                     how = f"frontdesk knowledge sync {shlex.quote(str(directory))} --confirm {shlex.quote(path)}"
-                    raise ReaderError(f"{doubt}. If it may be published all the same: {how}")
+                    raise ReaderError(f"{doubt}. Look at it, and if it may be published, type ({how})")
                 _take_in(reading, [normal(_with_stem(one, path, stem)) for one in found.documents])
                 reading.notes += [f"{path}: {remark}." for remark in found.remarks()]
             reading.files[path] = digest, stem
@@ -263,7 +263,7 @@ class _Comparison:
         kept = {one.document for one in self._kept}
         retire = frozenset(one for one, its in gone.items() if its.state != "retired" and one not in kept)
         changes = Changes(
-            author=self._wish.author,
+            author=self._wish.author or BY_SYNC,
             why=self._wish.why,
             write=self._write,
             retire=retire,

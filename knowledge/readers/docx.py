@@ -44,6 +44,12 @@ _MONOSPACED = re.compile(r"courier|consolas|menlo|monaco|mono\b|source code|casc
 _KEPT = re.compile(
     r"\[Content_Types\]\.xml|_rels/\.rels|word/(?:_rels/)?[\w.-]+\.(?:xml|rels)|docProps/core\.xml", re.IGNORECASE
 )
+_PAGE = 40_000
+"""Bytes of XML that are a few pages."""
+
+_TIGHT = 60
+"""How many times smaller than its text a file may be and still be given time for all of it."""
+
 _DAMAGED = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError, TypeError, ValueError)
 """What libraries say that stumble over a broken file."""
 
@@ -60,6 +66,7 @@ def read(file: SourceFile) -> Reading:
         unseen = Unseen(parts)
         for name in [name for name in parts if re.fullmatch(r"word/(?:document\d*|footnotes|endnotes)\.xml", name)]:
             parts[name] = unseen.without(parts[name])
+        _ask_for_time(file, parts)
         html = _html(parts)
         about = _about(parts.get("docProps/core.xml"))
     except (ParseError, ExpatError, zipfile.BadZipFile, zlib.error, struct.error, *_DAMAGED) as error:
@@ -95,6 +102,14 @@ def _parts(content: bytes) -> dict[str, bytes]:
     if not any(name.startswith("word/document") for name in parts):
         raise ReaderError("it is damaged: its text is missing; open it in Word and save it anew")
     return parts
+
+
+def _ask_for_time(file: SourceFile, parts: dict[str, bytes]) -> None:
+    """Take a step for about every page of text, unless it was packed so tightly that it may be a bomb."""
+    size = sum(map(len, parts.values()))
+    if size < _TIGHT * len(file.content):
+        for _ in range(size // _PAGE):
+            file.step()
 
 
 def _html(parts: dict[str, bytes]) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from knowledge.readers import Finding, SourceFile
+from knowledge.readers.encoding import clean, decode, legacy_codec
 
 MAX_QUOTED = 200
 """Characters of a hidden piece that are kept for staff."""
@@ -80,16 +81,12 @@ _RARE = re.compile("[\u180e\u200b-\u200d\u202d\u202e\u2060-\u2064\ufe00-\ufe0f\u
 
 def shown_text(file: SourceFile, hidden: list[Finding]) -> str:
     """The text of a text file, decoded and cleaned; what it says in characters that nobody sees is added to `hidden`."""
-    from knowledge.readers.encoding import clean, decode, legacy_codec
-
     declared = legacy_codec(file.charset) if file.charset else None
     return clean(without_invisible(decode(file.content, declared), hidden))
 
 
 def quoted(text: str) -> str:
     """One line of a piece, short enough to be shown."""
-    from knowledge.readers.encoding import clean
-
     line = " ".join(clean(text[: 4 * MAX_QUOTED]).split())
     return line if len(line) <= MAX_QUOTED else f"{line[:MAX_QUOTED].rstrip()}…"
 

@@ -15,15 +15,28 @@ from knowledge.readers import Finding
 _AROUND = 60
 """Characters on each side of what was found that are shown with it."""
 
-_OF = r"(?:\s+(?:\w+['’]?\s+){0,5}?)"
 _MACHINE = (
     r"(?:(?:large\s+)?language\s+models?|llms?|a\.?i\.?(?:\s+(?:agents?|assistants?|models?|systems?|chatbots?|bots?))?"
     r"|chat\s?bots?|chatgpt|gpt(?:-\d\w*)?|gemini|copilot)"
 )
 
+
+def _order(verbs: str, which: str, what: str, no: str) -> str:
+    """The order to ignore (`verbs`) all, or the earlier, or your (`which`) instructions (`what`), without a negation.
+
+    `which` may stand before or after what it belongs to.
+    """
+    gap = r"[\s,:]+(?:[\w'’-]+[\s,]+){0,4}?"
+    return (
+        rf"(?<!\bне\s)(?<!\bno\s)(?<!\bnie\s)(?<!\bnon\s)(?<!\bnão\s)\b(?:{verbs})(?!\s+(?:\w+\s+)?(?:{no})\b)"
+        rf"(?:{gap}(?:{which}){gap}(?:{what})\b|{gap}(?:{what})\s+(?:\w+\s+)?(?:{which})\b)"
+    )
+
+
 _OVERRIDES: tuple[tuple[str, str], ...] = (
     (
         "instruction prompt guideline direction directive command guardrail programming system",
+        r"(?<!not )(?<!n't )(?<!n’t )(?<!never )"
         r"\b(?:ignore|disregard|forget|override|bypass|overlook|do\s+not\s+follow|don['’]t\s+follow|stop\s+following)"
         r"\s+(?:(?:all|any|every|each|the|these|those|your|my|of|previous|previously|prior|above|earlier|preceding|"
         r"foregoing|former|existing|current|system|safety|original|initial|given|other|and|or)\s+){1,7}"
@@ -32,73 +45,131 @@ _OVERRIDES: tuple[tuple[str, str], ...] = (
     ),
     (
         "ignorier missacht vergiss vergessen übergeh überschreib",
-        r"\b(?:ignorier\w*|missacht\w*|vergiss|vergessen\s+sie|übergeh\w*|überschreib\w*)"
-        + _OF
-        + r"(?:anweisung\w*|instruktion\w*|vorgaben|prompts?|systemanweisung\w*)\b",
+        _order(
+            r"ignorier\w*|missacht\w*|vergiss|vergessen\s+sie|übergeh\w*|überschreib\w*",
+            r"alle\w*|vorherig\w*|bisherig\w*|vorangegangen\w*|obig\w*|früher\w*|dein\w*|ihre|oben|system",
+            r"anweisung\w*|instruktion\w*|vorgaben|prompts?|systemanweisung\w*",
+            r"nicht",
+        ),
     ),
     (
         "ignor oubli compte",
-        r"\b(?:ignor(?:e|ez|er)|oubli(?:e|ez|er)|ne\s+(?:tiens|tenez)\s+pas\s+compte)"
-        + _OF
-        + r"(?:instructions?|consignes?|directives?|invites?\s+système|prompts?)\b",
+        _order(
+            r"ignor(?:e|ez|er)|oubli(?:e|ez|er)|ne\s+(?:tiens|tenez)\s+pas\s+compte\s+d\w*",
+            r"toutes?|précédent\w*|antérieur\w*|ci-dessus|tes|vos|initial\w*|système",
+            r"instructions?|consignes?|directives?|invites?|prompts?",
+            r"pas|jamais",
+        ),
     ),
     (
         "instrucci indicaci directrices órdenes prompt",
-        r"\b(?:ignor(?:a|e|en|ar|ad)|olvid(?:a|e|en|ar)|desatiend(?:e|a)|haz\s+caso\s+omiso)"
-        + _OF
-        + r"(?:instrucci(?:ones|ón)|indicaciones|directrices|órdenes|prompts?)\b",
+        _order(
+            r"ignor(?:a|e|en|ar|ad)|olvid(?:a|e|en|ar)|desatiend(?:e|a)|haz\s+caso\s+omiso",
+            r"tod[ao]s|anterior\w*|previ[ao]s|tus|sus|inicial\w*|sistema",
+            r"instrucci(?:ones|ón)|indicaciones|directrices|órdenes|prompts?",
+            r"no|nunca",
+        ),
     ),
     (
         "instruç instruc orientaç diretriz comando prompt",
-        r"\b(?:ignor(?:e|em|a|ar)|esque[çc](?:a|am|er)|desconsider(?:e|em|ar))"
-        + _OF
-        + r"(?:instruç(?:ões|ão)|instrucoes|orientações|diretrizes|comandos|prompts?)\b",
+        _order(
+            r"ignor(?:e|em|a|ar)|esque[çc](?:a|am|er)|desconsider(?:e|em|ar)",
+            r"tod[ao]s|anterior\w*|prévi[ao]s|suas?|tuas?|inicia\w*|sistema",
+            r"instruç(?:ões|ão)|instrucoes|orientações|diretrizes|comandos|prompts?",
+            r"não|nunca",
+        ),
     ),
     (
         "istruzion indicazion direttiv comandi prompt",
-        r"\b(?:ignor(?:a|ate|i|are)|dimentica(?:te|re)?|trascura(?:te|re)?)"
-        + _OF
-        + r"(?:istruzion[ei]|indicazioni|direttive|comandi|prompt)\b",
+        _order(
+            r"ignor(?:a|ate|i|are)|dimentica(?:te|re)?|trascura(?:te|re)?",
+            r"tutt[ei]|precedent\w*|tue|tuoi|vostre|inizial\w*|sistema",
+            r"istruzion[ei]|indicazioni|direttive|comandi|prompt",
+            r"non|mai",
+        ),
     ),
     (
         "negeer vergeet",
-        r"\b(?:negeer|vergeet)" + _OF + r"(?:instructies?|aanwijzingen|opdrachten|richtlijnen|prompts?)\b",
+        _order(
+            r"negeer|vergeet",
+            r"alle|vorige|eerdere|bovenstaande|voorgaande|je|jouw|uw|systeem",
+            r"instructies?|aanwijzingen|opdrachten|richtlijnen|prompts?",
+            r"niet|nooit",
+        ),
     ),
     (
         "ignorera glöm bortse",
-        r"\b(?:ignorera|glöm|bortse\s+från)" + _OF + r"(?:instruktion\w*|anvisning\w*|prompt\w*)\b",
+        _order(
+            r"ignorera|glöm|bortse\s+från",
+            r"alla|tidigare|föregående|ovanstående|dina",
+            r"instruktion\w*|anvisning\w*|prompt\w*",
+            r"inte|aldrig",
+        ),
     ),
     (
         "ignoruj zapomnij pomiń",
-        r"\b(?:z?ignoruj\w*|zapomnij\w*|pomiń\w*)" + _OF + r"(?:instrukcj\w*|polece\w*|wytyczn\w*|prompt\w*)\b",
+        _order(
+            r"z?ignoruj\w*|zapomnij\w*|pomiń\w*",
+            r"wszystk\w*|poprzedni\w*|wcześniejsz\w*|powyższ\w*|swo\w*|twoj\w*",
+            r"instrukcj\w*|polece\w*|wytyczn\w*|prompt\w*",
+            r"nie|nigdy",
+        ),
     ),
-    ("ignoruj zapomeň", r"\b(?:ignoruj\w*|zapomeň\w*)" + _OF + r"(?:instrukc\w*|pokyn\w*|prompt\w*)\b"),
+    (
+        "ignoruj zapomeň",
+        _order(
+            r"ignoruj\w*|zapomeň\w*",
+            r"všechny|předchozí\w*|předešl\w*|výše|své|tvé|dřívější\w*",
+            r"instrukc\w*|pokyn\w*|prompt\w*",
+            r"ne",
+        ),
+    ),
     (
         "игнорируй забудь обращай",
-        r"\b(?:(?:про)?игнорируй\w*|забудь\w*|не\s+обращай\s+внимания)"
-        + _OF
-        + r"(?:инструкци\w*|указани\w*|команд\w*|промпт\w*)\b",
+        _order(
+            r"(?:про)?игнорируй\w*|забудь\w*|не\s+обращай\w*\s+внимания\s+на",
+            r"все|всё|предыдущ\w*|прежн\w*|прошл\w*|вышеуказанн\w*|свои|твои|системн\w*",
+            r"инструкци\w*|указани\w*|команд\w*|промпт\w*",
+            r"не|никогда\s+не",
+        ),
     ),
     (
         "ігноруй забудь",
-        r"\b(?:(?:про)?ігноруй\w*|забудь\w*)" + _OF + r"(?:інструкці\w*|вказівк\w*|команд\w*|промпт\w*)\b",
+        _order(
+            r"(?:про)?ігноруй\w*|забудь\w*",
+            r"усі|всі|попередн\w*|вищезазначен\w*|свої|твої|системн\w*",
+            r"інструкці\w*|вказівк\w*|команд\w*|промпт\w*",
+            r"не|ніколи\s+не",
+        ),
     ),
     (
         "talimat komut yönerge",
-        r"\b(?:önceki|yukarıdaki|tüm|bütün|sistem)\s+(?:\w+\s+){0,3}?(?:talimat\w*|komut\w*|yönerge\w*)\s+(?:\w+\s+){0,2}?"
-        r"(?:yok\s*say\w*|görmezden\s+gel\w*|unut\w*|dikkate\s+alma\w*)\b",
+        r"\b(?:önceki|yukarıdaki|tüm|bütün|sistem)\s+(?:\w+\s+){0,3}?(?:talimat\w*|komut\w*|yönerge\w*)\s+"
+        r"(?:\w+\s+){0,2}?(?:yok\s*say(?!ma)\w*|görmezden\s+gel(?!me)\w*|unut(?!ma)\w*|dikkate\s+alma\w*)\b",
     ),
     (
         "忽略 无视 忽視 無視 忘记 忘記 不要",
-        r"(?:忽略|无视|忽視|無視|忘记|忘記|不要理会|不要遵守).{0,12}?(?:指令|指示|提示词|提示詞|提示|命令|系统消息)",
+        r"(?<!不要)(?<!请勿)(?<!別)(?<!别)(?<!不得)(?:忽略|无视|忽視|無視|忘记|忘記|不要理会|不要遵守)[^。！？\n]{0,6}?"
+        r"(?:之前|以上|上述|先前|前面|所有|一切|全部|系统|你的|原来)[^。！？\n]{0,8}?"
+        r"(?:指令|指示|提示词|提示詞|提示|命令|系统消息)",
     ),
-    ("無視 忘れ 破棄", r"(?:指示|命令|プロンプト|指令)(?:を|は)?(?:すべて|全て|全部)?(?:無視|忘れ|破棄)"),
-    ("무시 잊", r"(?:지시|명령|프롬프트|지침).{0,6}?(?:무시|잊)"),
+    (
+        "無視 忘れ 破棄",
+        r"(?:これまで|以前|前|上記|上|すべて|全て|全部|システム)[^。\n]{0,6}?(?:指示|命令|プロンプト|指令)(?:を|は)?"
+        r"(?:すべて|全て|全部)?(?:無視|忘れ|破棄)(?!しない|せず|ない|しては)",
+    ),
+    (
+        "무시 잊",
+        r"(?:이전|위의|모든|기존|시스템)[^.\n]{0,8}?(?:지시|명령|프롬프트|지침)[^.\n]{0,6}?(?:무시|잊)(?!하지|지\s*마)",
+    ),
     (
         "التعليمات تعليمات الأوامر التوجيهات",
-        r"(?:تجاهل|تجاهلي|انس|انسَ|تجاهلوا)\s+(?:\w+\s+){0,3}?\w*(?:التعليمات|تعليمات|الأوامر|التوجيهات)",
+        r"(?<!\w)(?:تجاهل|تجاهلي|انس|انسَ|تجاهلوا)\s+(?:\w+\s+){0,3}?\w*(?:التعليمات|تعليمات|الأوامر|التوجيهات)",
     ),
-    ("निर्देश आदेश", r"(?:निर्देश|निर्देशों|आदेश|आदेशों).{0,20}?(?:अनदेखा|नज़रअंदाज़|नजरअंदाज|भूल)"),
+    (
+        "निर्देश आदेश",
+        r"(?:पिछले|पूर्व|सभी|ऊपर)[^।\n]{0,20}?(?:निर्देश|निर्देशों|आदेश|आदेशों)[^।\n]{0,10}?(?:अनदेखा|नज़रअंदाज़|नजरअंदाज|भूल)(?!\s*(?:न|ना|मत)\s)",
+    ),
 )
 
 _NOW: tuple[tuple[str, str], ...] = (
@@ -139,8 +210,8 @@ _TO_MACHINES: tuple[tuple[str, str], ...] = (
     ("if_you_are", r"\bif\s+you\s+are\s+(?:an?|the)\s+" + _MACHINE + r"\b"),
     (
         "note notice message attention important instruction reminder warning",
-        r"\b(?:note|notice|message|attention|important|instructions?|reminder|warning)\s*(?:to|for|:)\s*(?:all\s+|any\s+"
-        r"|the\s+)?" + _MACHINE + r"\b(?!\s+(?:users?|customers?|features?|add-?ons?|plans?))",
+        r"\b(?:(?:note|notice|message|important|instructions?|reminder|warning)\s*(?:to|for|:)|attention:?)\s*"
+        r"(?:all\s+|any\s+|the\s+)?" + _MACHINE + r"\b(?!\s+(?:users?|customers?|features?|add-?ons?|plans?))",
     ),
     ("dear hey hello", r"\b(?:dear|hey|hello)\s+" + _MACHINE + r"\b\s*[,:!]"),
     (
@@ -171,7 +242,7 @@ _TO_MACHINES: tuple[tuple[str, str], ...] = (
     ),
     (
         "your_new your_real your_true your_actual",
-        r"\byour\s+(?:new|real|true|actual)\s+(?:task|goal|instructions?|purpose|role)\s+(?:is|are)\b",
+        r"\byour\s+(?:new|real|true|actual)\s+(?:task|goal|instructions?|purpose|role)\s+(?:is|are)\s*(?:to\b|:)",
     ),
 )
 
@@ -204,8 +275,8 @@ _KINDS = (
 """What is found: the words for staff, then rules. A rule is looked for only where one of the pieces before it occurs
 (`_` stands for a space), which keeps ordinary documents cheap."""
 
-_EMPHASIS = re.compile(r"[*_~`\\]+(?=\w)|(?<=\w)[*_~`\\]+")
-_SPACED = re.compile(r"\b(?:\w[ .\-_]){5,}\w\b")
+_EMPHASIS = re.compile(r"[*~`\\]+(?=\w)|(?<=\w)[*~`\\]+|(?<!\w)_+(?=\w)|(?<=\w)_+(?!\w)")
+_SPACED = re.compile(r"\b(?:\w[ .\-_]){2,}\w\b")
 _SPACES = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
 
 
@@ -240,5 +311,11 @@ def _plain(text: str) -> str:
 
 def _excerpt(text: str, match: re.Match[str]) -> str:
     start, end = max(0, match.start() - _AROUND), min(len(text), match.end() + _AROUND)
-    words = " ".join(text[start:end].split())
-    return f"{'…' if start else ''}{words[:300]}{'…' if end < len(text) or len(words) > 300 else ''}"
+    before = text[start : match.start()].rpartition("\n\n")[2]
+    after = text[match.end() : end].partition("\n\n")[0]
+    is_begun, is_ended = (
+        len(before) < match.start() - start or not start,
+        len(after) < end - match.end() or end == len(text),
+    )
+    words = " ".join(f"{before}{match[0]}{after}".split())
+    return f"{'' if is_begun else '…'}{words[:300]}{'' if is_ended and len(words) <= 300 else '…'}"

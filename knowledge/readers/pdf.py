@@ -52,13 +52,15 @@ _NO_TITLE = re.compile(
 
 def read(file: SourceFile) -> Reading:
     """The one document of a PDF. Its headings are known by the table of contents, their size, or their weight."""
-    from pypdf.errors import PyPdfError
+    from pypdf.errors import LimitReachedError, PyPdfError
 
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it tells of every flaw that it can live with
     _refuse_cut_off(file.content)
     try:
         reader = _opened(file.content)
         return _read(file, reader)
+    except LimitReachedError as error:
+        raise ReaderError("it unpacks to far more than a document does; save it in a simpler form") from error
     except (PyPdfError, *_DAMAGED) as error:
         raise ReaderError("it is damaged and cannot be read; save or download it again, or export it anew") from error
 

@@ -1,8 +1,7 @@
-"""A `Reading` as JSON, to carry it from one process to another, and back: nothing that arrives is taken on trust."""
+"""A `Reading` as plain values, to carry it from one process to another: nothing that arrives is taken on trust."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
@@ -18,21 +17,18 @@ _PERHAPS = ("url", "language")
 _DATES = ("updated", "review_by")
 
 
-def to_json(reading: Reading) -> bytes:
-    """The reading as JSON."""
-    return json.dumps(
-        {
-            "documents": [_document_out(document) for document in reading.documents],
-            "hidden": [[finding.text, finding.why] for finding in reading.hidden],
-            "suspicious": [[finding.text, finding.why] for finding in reading.suspicious],
-            "notes": list(reading.notes),
-        },
-        ensure_ascii=False,
-    ).encode("utf-8", "replace")
+def as_value(reading: Reading) -> dict[str, object]:
+    """The reading as plain values, for `json.dumps`."""
+    return {
+        "documents": [_document_out(document) for document in reading.documents],
+        "hidden": [[finding.text, finding.why] for finding in reading.hidden],
+        "suspicious": [[finding.text, finding.why] for finding in reading.suspicious],
+        "notes": list(reading.notes),
+    }
 
 
-def from_json(value: Mapping[str, Any], path: str) -> Reading:
-    """The reading that `to_json` made of the file `path`. Raises `ValueError` when it is anything else."""
+def from_value(value: Mapping[str, Any], path: str) -> Reading:
+    """The reading that `as_value` made of the file `path`. Raises `ValueError` when it is anything else."""
     try:
         return Reading(
             documents=tuple(_document_in(one, path) for one in value["documents"]),

@@ -50,7 +50,7 @@ class Pdf:
         for number, program in zip(numbers, self.pages, strict=True):
             crop = f"/CropBox {self.crop}" if self.crop else ""
             objects[number] = (
-                f"<< /Type /Page /Parent 2 0 R /MediaBox {self.box} {crop} /Contents {number + 1} 0 R {self.page_extra} "
+                f"<< /Type /Page /Parent 2 0 R /MediaBox {self.box} {crop} {self.page_extra} /Contents {number + 1} 0 R "
                 f"/Resources << /Font << /F1 3 0 R /F2 4 0 R /F3 5 0 R >> {self.resources} >> >>"
             ).encode()
             objects[number + 1] = stream(program.encode("cp1252"), packed=self.packed)
