@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from knowledge import base as bases
 from knowledge.base import KnowledgeBase
+from knowledge.keeper import Outcome
 from knowledge.search import Query
 from tests.knowledge.embedder import Vectors
 
@@ -59,7 +59,7 @@ async def measure(documents: int, changed: int, *, vectors: bool) -> None:
         indexing: list[float] = []
         bring_up = base.bring_up
 
-        async def timed(*given: object, **named: object) -> bases.Outcome:
+        async def timed(*given: object, **named: object) -> Outcome:
             began = time.perf_counter()
             try:
                 return await bring_up(*given, **named)  # type: ignore[arg-type]

@@ -76,7 +76,6 @@ def test_broad_excepts_are_where_the_house_allows_them() -> None:
         "agent.turn",
         "connectors.cli",
         "knowledge.chroma_child",
-        "knowledge.index",
     ]
 
 
