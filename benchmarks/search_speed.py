@@ -154,7 +154,9 @@ def chroma(folder: Path, passages: list[str], questions: list[str]) -> dict[str,
     vectors_of = {text: embedder.vector(text) for text in questions}
     began = time.perf_counter()
     collection = chromadb.PersistentClient(str(folder), settings).get_collection("plain", embedding_function=None)
-    return measured(lambda text: collection.query(query_embeddings=[vectors_of[text]], n_results=10), questions, began)
+    return measured(
+        lambda text: collection.query(query_embeddings=np.array([vectors_of[text]]), n_results=10), questions, began
+    )
 
 
 def bm25s(folder: Path, passages: list[str], questions: list[str]) -> dict[str, float]:

@@ -1,25 +1,34 @@
-"""The keyword leg of search: BM25 over words, neighbouring words, titles and character 4-grams, by bm25s.
+"""The keyword leg of search: BM25 over words, neighbouring words, titles and character 4-grams.
 
 Words find names, codes and exact terms, pairs of neighbours set phrases; 4-grams forgive typos and word forms.
-The matrices are put together here with numpy (bm25s counts every passage in Python, which takes many times as long
-for 4-grams); the scoring, saving and memory-mapping are bm25s's own.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import math
 import re
 import string
-import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
+from knowledge.bm25 import Leg
 from knowledge.errors import StoreError
-from knowledge.languages import ENGLISH, common_words
+from knowledge.tokens import (
+    LONGEST_WORD,
+    fold,
+    gram_batches,
+    grams_of,
+    hashes_of,
+    pair_batches,
+    pairs,
+    stem,
+    stopwords,
+    terms,
+    tokens,
+    word_batches,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,10 +47,7 @@ TITLE = 0.25
 """What the title and the headings count beside the whole passage, of which they are a part."""
 CODE = 2.0
 """What a code of the question that a passage has counts: as much as all its words and 4-grams."""
-LONGEST_WORD = 40
-K1, B = 1.5, 0.75
-_FORMAT = 2
-_CHAT = "could would may might must shall im ive id ill hi hello hey please thanks thank"
+_FORMAT = 3
 _LIGHT = {
     "english": frozenset({"get", "got", "take", "much", "long", "mani"}),
     "german": frozenset({"lang", "bekomm", "viel", "gibt", "dauert", "geht"}),
@@ -54,25 +60,6 @@ _HIRAGANA = re.compile("[\u3040-\u309f]")
 _CORRECTED_WORDS = 100
 """A longer question says enough without its misspelt words."""
 
-_BUCKETS = 20
-"""Bits of the hash of a 4-gram or a pair."""
-
-_BATCH = 1 << 21
-"""Tokens counted at a time: bounds the memory of a build."""
-
-_MARKS = re.compile("[\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0640\u064b-\u065f\u0670]+")
-"""Accents, points of Hebrew, and what Arabic may be written with or without."""
-_UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
-    "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Japanese, Chinese
-)
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_WORD = re.compile(
-    rf"(?P<run>[{_UNSPACED}]+)|(?P<signed>(?<![^\W_])[a-z](?:\+\+|#)(?!\w))"
-    rf"|(?P<word>[^\W_{_UNSPACED}]+(?:['\-_.][^\W_{_UNSPACED}]+)*)"
-)
-_NAME_AND_NUMBER = re.compile(r"(?:[^\W\d_]{3,20}(?=\d)|\d{1,8}(?=[^\W\d_]{3}))(?=[^\W_]+$)")
-"""Such as `iphone15` or `24hours`, which others write apart."""
 _TYPED = re.compile(r"[^\W_]+(?:['\u2019\-./@][^\W_]+)*")
 _CODE = re.compile(
     r"(?<![^\W_])(?:[^\W\d_]{1,8}[-_ ]?\d{2,}|(?=\w*\d)(?=\w*[^\W\d_])[^\W_]+|[^\W_]+(?:_[^\W_]+)+)(?![^\W_])"
@@ -80,67 +67,29 @@ _CODE = re.compile(
 """Such as `PAY-402`, `pay 402`, `0x80070057`, `max_tokens`."""
 _CODE_HOLDERS = 8
 """Passages, or fiftieths of all, that a code may be in: `24h` may be everywhere."""
-_NOT_WORD = re.compile(r"[\W_]+")
-_NOT_GRAM = re.compile(rf"[\W_{_UNSPACED}]+")
-"""Scripts without spaces are found by pairs of characters: with 4-grams beside them they are found worse."""
-
-
-def fold(text: str) -> str:
-    """Lower case, one form for each character, no accents."""
-    if text.isascii():
-        return text.lower()
-    text = unicodedata.normalize("NFKC", text.replace("\u2019", "'")).casefold()
-    return unicodedata.normalize("NFC", _MARKS.sub("", unicodedata.normalize("NFD", text)))
-
-
-def tokens(text: str) -> Iterator[str]:
-    """The words of a text, as they are compared, before stemming.
-
-    `PAY-402` gives `pay`, `402` and `pay402`, so that it is found however it is typed, and `iPhone15` likewise; `C++` gives
-    `c++` and `c`; a run of a script without spaces gives its pairs of characters.
-    """
-    for match in _WORD.finditer(_THOUSANDS.sub("", fold(text))):
-        word = match.group()
-        if match.lastgroup == "run":
-            yield from (word[i : i + 2] for i in range(max(1, len(word) - 1)))
-        elif match.lastgroup == "signed":
-            yield from (word, word[0])
-        elif word.isalnum():
-            yield word[:LONGEST_WORD]
-            if apart := _NAME_AND_NUMBER.match(word):
-                yield from (word[: apart.end()], word[apart.end() : LONGEST_WORD])
-        else:
-            yield from _compound(word)
-
-
-def _compound(word: str) -> Iterator[str]:
-    word = re.sub(r"'s\b", "", word)
-    word = re.sub(r"\b([^\W\d_]|qu)'", r"\1-", word).replace("'", "")
-    parts = re.split(r"[-_.]", word)
-    yield from (part[:LONGEST_WORD] for part in parts)
-    if len(parts) > 1:
-        yield re.sub("[-_]", "", word)[:LONGEST_WORD]
-
-
-def terms(text: str, language: str = "english") -> list[str]:
-    """The words of a text as they are in an index of that language: folded and stemmed."""
-    return _stem(list(tokens(text)), language)
 
 
 class KeywordIndex:
     """Keyword scores for a fixed list of passages. Make one with `build` or `load`; it never changes afterwards.
 
-    `legs` are bm25s indexes with a row for each passage, by name: `words` has a column for each stem, `titles` the same
-    columns over the first lines alone, `pairs` and `grams` a column for each hash; `grams` may be missing.
+    `legs` have a row for each passage: `words` a column for each stem, by `vocabulary`; `titles` the same columns over the first
+    lines alone; `pairs` and `grams` one for each hash. `grams` may be missing. `spellings` are the words, as they are written,
+    to which misspelt ones may be mended, with the columns of their stems.
     """
 
-    def __init__(self, ids: tuple[str, ...], legs: Mapping[str, Any], language: str, spellings: dict[str, int]) -> None:
+    def __init__(
+        self,
+        ids: tuple[str, ...],
+        legs: Mapping[str, Leg],
+        language: str,
+        vocabulary: Mapping[str, int],
+        spellings: Mapping[str, int],
+    ) -> None:
         self.ids = ids
         self.language = language
-        self._legs = legs
-        self._words = legs["words"]
-        self._spellings = spellings
-        self._silent = _tokens_of(_stopwords(language), self._words.vocab_dict)
+        self.legs = legs
+        self.vocabulary = vocabulary
+        self.spellings = spellings
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -153,51 +102,61 @@ class KeywordIndex:
 
         `language` chooses the stemmer, by its English name.
         """
-        import numpy as np
-
         if len(ids) != len(texts):
             raise ValueError(f"{len(ids)} ids for {len(texts)} texts")
         vocabulary: dict[str, int] = {}
         stems: dict[str, int] = {}
-        size, hashes = len(texts), 1 << _BUCKETS
-        found = list(_word_batches(texts, vocabulary, stems, language))
-        titles = _word_batches([text.partition("\n")[0] for text in texts], vocabulary, stems, language)
-        silent = _tokens_of(_stopwords(language), vocabulary)
+        batches = list(word_batches(texts, vocabulary, stems, language))
+        titles = word_batches(first_lines(texts), vocabulary, stems, language)
+        size = len(texts)
         legs = {
-            "words": _index(found, size, len(vocabulary), vocabulary),
-            "titles": _index(titles, size, len(vocabulary)),
-            "pairs": _index((_pairs(*batch, silent) for batch in found), size, hashes),
+            "words": Leg.build(batches, size, len(vocabulary)),
+            "titles": Leg.build(titles, size, len(vocabulary)),
+            "pairs": Leg.build(pair_batches(batches, vocabulary, language), size),
         }
         if size <= GRAMS_LIMIT if grams is None else grams:
-            legs["grams"] = _index(_gram_batches(texts), size, hashes)
+            legs["grams"] = Leg.build(gram_batches(texts), size)
         # A word of a single passage may be a misspelling itself.
-        having = np.diff(legs["words"].scores["indptr"])
-        spellings = {word: token for word, token in stems.items() if having[token] > 1 and _is_plain(word)}
-        return cls(tuple(ids), legs, language, spellings)
+        plain = [word for word in stems if _is_plain(word)]
+        having = legs["words"].having([stems[word] for word in plain])
+        spellings = {word: stems[word] for word, many in zip(plain, (having > 1).tolist(), strict=True) if many}
+        return cls(tuple(ids), legs, language, vocabulary, spellings)
 
     # --- scores
 
     def words(self, query: str) -> _Floats:
         """BM25 over words, one score a passage."""
-        return self._scores("words", self._known(query))
+        return self._scores("words", query)
 
     def pairs(self, query: str) -> _Floats:
         """BM25 over telling words that stand side by side, in whatever order."""
-        import numpy as np
-
-        vocabulary: dict[str, int] = self._words.vocab_dict
-        found = np.array([vocabulary.get(word, -1) for word in terms(query, self.language)], dtype=np.int32)
-        known = found >= 0
-        rows = np.cumsum(~known, dtype=np.int32)[known]
-        return self._scores("pairs", np.unique(_pairs(rows, found[known], self._silent)[1]))
+        return self._scores("pairs", query)
 
     def titles(self, query: str) -> _Floats:
         """BM25 over the words of the titles and headings."""
-        return self._scores("titles", self._known(query))
+        return self._scores("titles", query)
 
     def grams(self, query: str) -> _Floats:
         """BM25 over character 4-grams; zeros where they were left out."""
-        return self._scores("grams", self._grams_of(query))
+        return self._scores("grams", query)
+
+    def _scores(self, leg: str, query: str) -> _Floats:
+        import numpy as np
+
+        if leg not in self.legs:
+            return np.zeros(len(self), dtype=np.float32)
+        return self.legs[leg].scores(self.tokens_of(leg, query, self.vocabulary))
+
+    def tokens_of(self, leg: str, query: str, vocabulary: Mapping[str, int]) -> Sequence[int] | _Ints:
+        """The tokens of a query, as that leg has them, each once; `vocabulary` tells those of words."""
+        import numpy as np
+
+        if leg == "grams":
+            return grams_of(query, self.language)
+        if leg == "pairs":
+            numbers = hashes_of(terms(query, self.language), self.language)
+            return np.unique(pairs(np.zeros_like(numbers), numbers)[1])
+        return [vocabulary[word] for word in self.terms(query) if word in vocabulary]
 
     def codes(self, query: str) -> _Floats:
         """The share of the question's codes, as far as the documents know them, that each passage has."""
@@ -205,34 +164,10 @@ class KeywordIndex:
 
         scores = np.zeros(len(self), dtype=np.float32)
         written = {re.sub("[-_ ]", "", code)[:LONGEST_WORD] for code in _CODE.findall(fold(query))}
-        found = [self._passages_with(code) for code in _stem(sorted(written), self.language)]
+        found = [self.passages_with(code) for code in stem(sorted(written), self.language)]
         found = [rows for rows in found if 0 < len(rows) <= max(_CODE_HOLDERS, len(self) // 50)]
         for rows in found:
             scores[rows] += np.float32(1 / len(found))
-        return scores
-
-    def _known(self, query: str) -> list[int]:
-        vocabulary: dict[str, int] = self._words.vocab_dict
-        return [vocabulary[word] for word in self.terms(query) if word in vocabulary]
-
-    def _grams_of(self, query: str) -> _Ints:
-        """The query's 4-grams, each once, without its stop words unless it has nothing else."""
-        import numpy as np
-
-        words = _NOT_WORD.sub(" ", fold(query).replace("'", "")).split()
-        stopwords = _stopwords(self.language)
-        kept = [word for word, stem in zip(words, _stem(words, self.language), strict=True) if stem not in stopwords]
-        return np.unique(_gram_hashes([" ".join(kept or words)])[1])
-
-    def _scores(self, leg: str, found: Sequence[int] | _Ints) -> _Floats:
-        import numpy as np
-
-        scores = np.zeros(len(self), dtype=np.float32)
-        if leg in self._legs:
-            data, indices, indptr = (self._legs[leg].scores[name] for name in ("data", "indices", "indptr"))
-            # As bm25s does it, but faster: a row is but once in a column.
-            for start, end in zip(indptr[found].tolist(), indptr[np.add(found, 1)].tolist(), strict=True):
-                scores[indices[start:end]] += data[start:end]
         return scores
 
     # --- spelling
@@ -245,13 +180,13 @@ class KeywordIndex:
         though no passage has them: "truck" is no slip of "track".
         """
         typed = [match.group() for match in _TYPED.finditer(query)]
-        if not self._spellings or len(typed) > _CORRECTED_WORDS:
+        if not self.spellings or len(typed) > _CORRECTED_WORDS:
             return query
         folded = [fold(word).replace("'", "") for word in typed]
         known = {
             word
-            for word, stem in zip(folded, _stem(folded, self.language), strict=True)
-            if stem in self._words.vocab_dict or stem in _stopwords(self.language)
+            for word, stemmed in zip(folded, stem(folded, self.language), strict=True)
+            if self._has(stemmed) or stemmed in stopwords(self.language)
         }
         if 3 * sum(word in known for word in folded) < len(folded):
             return query
@@ -261,28 +196,35 @@ class KeywordIndex:
         folded = fold(word)
         if folded.replace("'", "") in known or folded in right or not _is_plain(folded):
             return word
-        indptr = self._words.scores["indptr"]
-        near = {each: self._spellings[each] for each in _one_slip(folded) if each in self._spellings}
-        return max(near, key=lambda each: (indptr[near[each] + 1] - indptr[near[each]], each), default=word)
+        near = {each: count for each in set(_one_slip(folded)) if (count := self._spelt(each))}
+        return max(near, key=lambda each: (near[each], each), default=word)
+
+    def _spelt(self, word: str) -> int:
+        """How many passages have a word as it is written, or another form of it; 0 when it may be a misspelling itself."""
+        token = self.spellings.get(word)
+        return 0 if token is None else len(self.legs["words"].rows(token))
+
+    def _has(self, stemmed: str) -> bool:
+        return stemmed in self.vocabulary
 
     # --- what a question is about, and how much of it a passage has
 
     def terms(self, query: str) -> list[str]:
         """The query's words as they are in the index, each once; stop words only if it has nothing else."""
-        words = list(dict.fromkeys(_stem(list(tokens(query)), self.language)))
-        stopwords = _stopwords(self.language)
-        return [word for word in words if word not in stopwords] or words
+        words = list(dict.fromkeys(stem(list(tokens(query)), self.language)))
+        silent = stopwords(self.language)
+        return [word for word in words if word not in silent] or words
 
     def weights(self, query: str) -> dict[str, float]:
         """How telling each word of the query is: its idf here. A word that no passage has weighs most.
 
         Stop words tell nothing: "who are you" has no weights at all.
         """
-        stopwords = _stopwords(self.language)
-        telling = [word for word in self.terms(query) if word not in stopwords]
+        silent = stopwords(self.language)
+        telling = [word for word in self.terms(query) if word not in silent]
         light = _LIGHT.get(self.language, frozenset())
         telling = [word for word in telling if word not in light and not _HIRAGANA.search(word)] or telling
-        return {word: self._idf(len(self._passages_with(word))) for word in telling}
+        return {word: self._idf(len(self.passages_with(word))) for word in telling}
 
     def coverage(self, query: str, rows: int | Iterable[int]) -> float:
         """The share of the query's weight whose words these passages have, together; 0 for an empty query."""
@@ -295,9 +237,9 @@ class KeywordIndex:
         """For each of `rows`, those of `words` (as `terms` gives them) that its passage has, the rarest first."""
         import numpy as np
 
-        having = sorted((len(found), word, found) for word in words if len(found := self._passages_with(word)))
+        having = [(word, found) for word in words if len(found := self.passages_with(word))]
         matched: list[list[str]] = [[] for _ in rows]
-        for _, word, found in having:
+        for word, found in sorted(having, key=lambda one: (len(one[1]), one[0])):
             places = np.minimum(np.searchsorted(found, rows), len(found) - 1)
             for place in np.flatnonzero(found[places] == rows):
                 matched[place].append(word)
@@ -310,28 +252,25 @@ class KeywordIndex:
         unless they are in another script.
         """
         words = terms(query, self.language)
-        known = sum(word in self._words.vocab_dict for word in words)
-        common = sum(word in _stopwords(self.language) for word in words)
+        known = sum(self._has(word) for word in words)
+        common = sum(word in stopwords(self.language) for word in words)
         enough = len(words) >= 3 or not query.isascii()
         return enough and 2 * known < len(words) and 3 * common <= len(words)
 
     def _idf(self, having: int) -> float:
         return math.log(1 + (len(self) - having + 0.5) / (having + 0.5))
 
-    def _passages_with(self, word: str) -> _Ints:
+    def passages_with(self, word: str) -> _Ints:
+        """The rows of the passages that have a word, as `terms` gives it, ascending."""
         import numpy as np
 
-        token = self._words.vocab_dict.get(word)
-        if token is None:
-            return np.zeros(0, dtype=np.int32)
-        start, end = self._words.scores["indptr"][token : token + 2]
-        found: _Ints = self._words.scores["indices"][start:end]
-        return found
+        token = self.vocabulary.get(word)
+        return np.zeros(0, dtype=np.int32) if token is None else self.legs["words"].rows(token)
 
     def _any_has(self, word: str, rows: list[int]) -> bool:
         import numpy as np
 
-        having = self._passages_with(word)
+        having = self.passages_with(word)
         if not len(having):
             return False
         places = np.minimum(np.searchsorted(having, rows), len(having) - 1)
@@ -342,14 +281,15 @@ class KeywordIndex:
     def save(self, directory: Path) -> None:
         """Write everything below a directory, which is made if need be."""
         directory.mkdir(parents=True, exist_ok=True)
-        for name, leg in self._legs.items():
-            leg.save(directory / name, show_progress=False)
+        for name, leg in self.legs.items():
+            leg.save(directory / name)
         manifest = {
             "format": _FORMAT,
             "language": self.language,
-            "legs": list(self._legs),
+            "legs": {name: leg.length for name, leg in self.legs.items()},
             "ids": self.ids,
-            "spellings": self._spellings,
+            "vocabulary": list(self.vocabulary),
+            "spellings": self.spellings,
         }
         # Last, so that a directory with a manifest is a whole one.
         (directory / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
@@ -362,8 +302,13 @@ class KeywordIndex:
             if manifest["format"] != _FORMAT:
                 raise ValueError(f"format {manifest['format']}, expected {_FORMAT}")
             ids = tuple(manifest["ids"])
-            legs = {name: _load(directory / name, len(ids)) for name in manifest["legs"]}
-            return cls(ids, legs, manifest["language"], dict(manifest["spellings"]))
+            legs = {
+                name: Leg.load(directory / name, len(ids), float(length)) for name, length in manifest["legs"].items()
+            }
+            vocabulary = {word: token for token, word in enumerate(manifest["vocabulary"])}
+            if any(len(legs[name].indptr) - 1 != len(vocabulary) for name in ("words", "titles")):
+                raise ValueError("the vocabulary does not fit")
+            return cls(ids, legs, manifest["language"], vocabulary, dict(manifest["spellings"]))
         except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, MemoryError) as error:
             raise StoreError(
                 f"The keyword index in {directory} cannot be used: {error or type(error).__name__}",
@@ -371,24 +316,9 @@ class KeywordIndex:
             ) from error
 
 
-# --- analysis
-
-
-def _stem(words: list[str], language: str) -> list[str]:
-    import Stemmer
-
-    if language not in Stemmer.algorithms():
-        return words
-    # A new one each time: stemmers are cheap, and not safe to share between threads.
-    stemmed: list[str] = Stemmer.Stemmer(language).stemWords(words)
-    return stemmed
-
-
-@cache
-def _stopwords(language: str) -> frozenset[str]:
-    """What people say around their question, stemmed: it would weigh much in articles that never say "I" or "my"."""
-    said = _CHAT if language == ENGLISH else ""
-    return frozenset(_stem([*tokens(" ".join(sorted(common_words(language)))), *said.split()], language))
+def first_lines(texts: Iterable[str]) -> list[str]:
+    """Title and headings of each text."""
+    return [text.partition("\n")[0] for text in texts]
 
 
 def _is_plain(word: str) -> bool:
@@ -416,143 +346,3 @@ def to_one(scores: _Floats) -> _Floats:
     import numpy as np
 
     return (scores / (scores.max(initial=0) or 1)).astype(np.float32)
-
-
-def _word_batches(
-    texts: Sequence[str], vocabulary: dict[str, int], stems: dict[str, int], language: str
-) -> Iterator[tuple[_Ints, _Ints]]:
-    """(row, token) of every word; fills in the tokens of the stems (`vocabulary`) and of the words as written."""
-    import numpy as np
-
-    found: list[int] = []
-    rows: list[int] = []
-    lengths: list[int] = []
-    for row, text in enumerate(texts):
-        before = len(found)
-        for word in tokens(text):
-            token = stems.get(word)
-            if token is None:
-                token = stems[word] = vocabulary.setdefault(_stem([word], language)[0], len(vocabulary))
-            found.append(token)
-        rows.append(row)
-        lengths.append(len(found) - before)
-        if len(found) >= _BATCH:
-            yield np.repeat(np.array(rows, dtype=np.int32), lengths), np.array(found, dtype=np.int32)
-            found, rows, lengths = [], [], []
-    yield np.repeat(np.array(rows, dtype=np.int32), lengths), np.array(found, dtype=np.int32)
-
-
-def _tokens_of(words: Iterable[str], vocabulary: Mapping[str, int]) -> _Ints:
-    import numpy as np
-
-    return np.array(sorted(vocabulary[word] for word in words if word in vocabulary), dtype=np.int32)
-
-
-def _pairs(rows: _Ints, found: _Ints, silent: _Ints) -> tuple[_Ints, _Ints]:
-    """(row, hash) of every two neighbouring words of a text, those that say nothing being left out first."""
-    import numpy as np
-
-    telling = ~np.isin(found, silent)
-    rows, found = rows[telling], found[telling].astype(np.uint32)
-    first, second = np.minimum(found[:-1], found[1:]), np.maximum(found[:-1], found[1:])
-    hashes = first * np.uint32(0x9E3779B1)
-    hashes = ((hashes ^ hashes >> np.uint32(15)) + second) * np.uint32(0x85EBCA6B)
-    hashes ^= hashes >> np.uint32(13)
-    together = (rows[:-1] == rows[1:]) & (first != second)
-    return rows[:-1][together], (hashes[together] * np.uint32(0xC2B2AE35) >> np.uint32(32 - _BUCKETS)).astype(np.int32)
-
-
-def _gram_batches(texts: Sequence[str]) -> Iterator[tuple[_Ints, _Ints]]:
-    start = size = 0
-    for end, text in enumerate(texts, 1):
-        size += len(text)
-        if size >= _BATCH or end == len(texts):
-            rows, found = _gram_hashes(texts[start:end])
-            yield rows + start, found
-            start, size = end, 0
-
-
-def _gram_hashes(texts: Sequence[str]) -> tuple[_Ints, _Ints]:
-    """(row, hash) of every four neighbouring characters of a text, whatever parts its words being one space."""
-    import numpy as np
-
-    spaced = [f" {_NOT_GRAM.sub(' ', fold(text)).strip()} " for text in texts]
-    characters = np.frombuffer("".join(spaced).encode("utf-32-le", "replace"), dtype=np.uint32)
-    rows = np.repeat(np.arange(len(texts), dtype=np.int32), [len(text) for text in spaced])
-    if len(characters) < 4:
-        return rows[:0], rows[:0]
-    hashes = np.zeros(len(characters) - 3, dtype=np.uint32)
-    for offset in range(4):
-        hashes = (hashes ^ characters[offset : len(hashes) + offset]) * np.uint32(0x9E3779B1)
-        hashes ^= hashes >> np.uint32(15)
-    inside = rows[:-3] == rows[3:]
-    return rows[:-3][inside], (hashes[inside] >> np.uint32(32 - _BUCKETS)).astype(np.int32)
-
-
-# --- matrices
-
-
-def _bm25s() -> Any:
-    import bm25s
-
-    logging.getLogger("bm25s").setLevel(logging.WARNING)
-    return bm25s
-
-
-def _index(
-    batches: Iterable[tuple[_Ints, _Ints]], size: int, columns: int, vocabulary: dict[str, int] | None = None
-) -> Any:
-    """A bm25s index of (row, token) pairs that come in batches, rows ascending, tokens below `columns`.
-
-    The entries of a batch are sorted by token, then each is written straight to its place in the columns (a counting
-    sort), so that time and memory grow with the number of entries only.
-    """
-    import numpy as np
-
-    counted = []
-    lengths = np.zeros(size, dtype=np.int64)
-    for rows, found in batches:
-        lengths += np.bincount(rows, minlength=size)
-        keys, counts = np.unique(found.astype(np.int64) << 32 | rows, return_counts=True)
-        counted.append(((keys >> 32).astype(np.int32), (keys & 0xFFFFFFFF).astype(np.int32), counts.astype(np.float32)))
-    having = np.zeros(columns, dtype=np.int64)
-    for token, _, _ in counted:
-        having += np.bincount(token, minlength=columns)
-    idf = np.log(1 + (size - having + 0.5) / (having + 0.5)).astype(np.float32)
-    saturation = (K1 * (1 - B + B * lengths / max(float(lengths.mean()) if size else 0.0, 1e-9))).astype(np.float32)
-    indptr = np.zeros(columns + 1, dtype=np.int64)
-    np.cumsum(having, out=indptr[1:])
-    data = np.empty(indptr[-1], dtype=np.float32)
-    indices = np.empty(indptr[-1], dtype=np.int32)
-    heads = indptr[:-1].copy()
-    for token, row, count in counted:
-        starts = np.flatnonzero(np.diff(token, prepend=-1))
-        sizes = np.diff(starts, append=len(token))
-        places = np.repeat(heads[token[starts]] - starts, sizes) + np.arange(len(token))
-        data[places] = idf[token] * count / (saturation[row] + count)
-        indices[places] = row
-        heads[token[starts]] += sizes
-    index = _bm25s().BM25(k1=K1, b=B, method="lucene")
-    index.scores = {"data": data, "indices": indices, "indptr": indptr, "num_docs": size}
-    index.vocab_dict = vocabulary or {}
-    index.nonoccurrence_array = None
-    return index
-
-
-def _load(directory: Path, size: int) -> Any:
-    import numpy as np
-
-    index = _bm25s().BM25.load(directory, mmap=True, show_progress=False)
-    # Mapped all the same, without the cost of a memmap object for each slice.
-    index.scores |= {name: np.asarray(index.scores[name]) for name in ("data", "indices", "indptr")}
-    data, indices, indptr = (index.scores[name] for name in ("data", "indices", "indptr"))
-    whole = index.scores["num_docs"] == size and len(data) == len(indices) == indptr[-1] and indptr[0] == 0
-    if (
-        not whole
-        or (indptr[1:] < indptr[:-1]).any()
-        or (len(indices) and not 0 <= indices.min() <= indices.max() < size)
-    ):
-        raise ValueError(f"the files in {directory.name} do not fit together")
-    if any(not 0 <= token < len(indptr) - 1 for token in index.vocab_dict.values()):
-        raise ValueError(f"the vocabulary in {directory.name} does not fit")
-    return index

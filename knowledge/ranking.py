@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from knowledge.keywords import CODE, PAIRS, TITLE, KeywordIndex, to_one
+from knowledge.keywords import CODE, PAIRS, TITLE, KeywordIndex
 from knowledge.search import Query, Why
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def by_keywords(query: Query, keywords: KeywordIndex, visible: NDArray[np.bool_]
     words, pairs, grams = words * visible, pairs * visible, grams * visible
     codes = keywords.codes(query.text) * visible
     # Each in proportion to its best passage.
-    together = to_one(words + PAIRS * pairs) + to_one(grams) + TITLE * to_one(titles * visible) + CODE * codes
+    together = _to_one(words + PAIRS * pairs) + _to_one(grams) + TITLE * _to_one(titles * visible) + CODE * codes
     together = np.asarray(together, np.float32)
     rows = np.flatnonzero(together)
     if len(rows) > DEPTH:
@@ -121,7 +121,7 @@ def rank(query: Query, keywords: KeywordIndex, legs: Legs) -> Ranked:
         both = _with_document(_min_max(dense), documents) + _with_document(_min_max(together), documents)
         scores = np.asarray(both / 2, np.float32)
     else:
-        scores = to_one(together)
+        scores = _to_one(together)
     matched = keywords.matched(weights, rows)
     if query.leans and weights:
         # What was said before brings passages near that say nothing of this question: those that do come first.
@@ -199,6 +199,13 @@ def _with_document(scores: Floats, documents: NDArray[np.intp]) -> Floats:
     best = np.zeros(len(scores), np.float32)
     np.maximum.at(best, documents, scores)
     return np.asarray(ALONE * scores + (1 - ALONE) * best[documents], np.float32)
+
+
+def _to_one(scores: Floats) -> Floats:
+    """Scores in proportion to the best one; zeros stay zeros."""
+    import numpy as np
+
+    return np.asarray(scores / (scores.max(initial=0) or 1), np.float32)
 
 
 def _min_max(scores: Floats) -> Floats:

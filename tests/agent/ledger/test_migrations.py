@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import Engine, create_engine, inspect, text
 
 from agent.ledger import Ledger
-from agent.ledger.database import VERSIONS, postgres_url
+from agent.ledger.database import SCHEMA
 from agent.ledger.tables import VERSION_TABLE, metadata, model_calls
 from agent.models.base import Payer
-from knowledge.database import metadata as of_the_library
-from knowledge.database import open_database
+from knowledge import tables as library_tables
+from knowledge.database import open_database, postgres_url
 from knowledge.errors import StoreError
 from tests.agent.ledger.made import said
 from tests.agent.test_ledger import CALL
@@ -70,7 +70,7 @@ async def test_the_tables_are_those_that_the_code_knows(empty: Path | str) -> No
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
         assert compare_metadata(context, metadata) == []
-        assert context.get_current_revision() == VERSIONS[-1]
+        assert context.get_current_revision() == SCHEMA.versions[-1]
     engine.dispose()
 
 
@@ -78,16 +78,16 @@ def test_every_version_is_known_to_the_cheap_check() -> None:
     from alembic.script import ScriptDirectory
 
     script = ScriptDirectory(str(ROOT / "agent" / "ledger" / "migrations"))
-    assert [one.revision for one in script.walk_revisions()][::-1] == list(VERSIONS)
+    assert [one.revision for one in script.walk_revisions()][::-1] == list(SCHEMA.versions)
 
 
 def test_the_library_makes_its_own_tables_only() -> None:
-    assert not set(of_the_library.tables) & set(metadata.tables)
+    assert not set(library_tables.metadata.tables) & set(metadata.tables)
 
 
 async def test_a_file_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     # Both were made by `create_all`, and the calls in it are those of customers.
-    open_database(tmp_path).dispose()
+    open_database(tmp_path, library_tables.SCHEMA).dispose()
     engine = engine_of(tmp_path)
     metadata.create_all(engine, tables=[model_calls])
     engine.dispose()
@@ -113,7 +113,7 @@ async def test_a_file_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     assert (await ledger.spent("day", Payer(), None)).prompt_tokens == 1_000
     assert (await ledger.accept(said("1"))).new
     await ledger.close()
-    open_database(tmp_path).dispose()
+    open_database(tmp_path, library_tables.SCHEMA).dispose()
 
 
 async def test_a_newer_database_is_refused(empty: Path | str) -> None:
