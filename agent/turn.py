@@ -43,6 +43,7 @@ from agent.metrics import Metrics
 from agent.models.base import Payer
 from agent.models.routing import Models
 from agent.policy import wants_person
+from agent.prompting import HISTORY_MESSAGES
 from agent.rooms import Room, Rooms
 from agent.tracing import point
 from knowledge.documents import PUBLIC
@@ -362,7 +363,9 @@ class TurnRunner:
         await self._ledger.finish(begun.turn, state, result.summary if isinstance(result, Handoff) and failed else "")
         point("finished", begun.turn)
         self._count(begun, result, state)
-        self._in_background(self._summarise(address))
+        # With the reply, and what may have come meanwhile is counted by the next turn.
+        if len(begun.conversation.messages) + 1 >= HISTORY_MESSAGES:
+            self._in_background(self._summarise(address))
 
     async def _tried(self, work: Callable[[], Awaitable[None]], pauses: tuple[float, ...]) -> None:
         for pause in pauses:
