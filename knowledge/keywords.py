@@ -452,6 +452,8 @@ def _index(batches: Iterable[tuple[_Ints, _Ints]], size: int, vocabulary: dict[s
 
 
 def _load(directory: Path, size: int) -> Any:
+    import numpy as np
+
     index = _bm25s().BM25.load(directory, mmap=True, show_progress=False)
     data, indices, indptr = (index.scores[name] for name in ("data", "indices", "indptr"))
     whole = index.scores["num_docs"] == size and len(data) == len(indices) == indptr[-1] and indptr[0] == 0
@@ -463,4 +465,7 @@ def _load(directory: Path, size: int) -> Any:
         raise ValueError(f"the files in {directory.name} do not fit together")
     if any(not 0 <= token < len(indptr) - 1 for token in index.vocab_dict.values()):
         raise ValueError(f"the vocabulary in {directory.name} does not fit")
+    # Plain arrays over the mapped memory: each look into a `memmap` makes an object, a fifth of the time of a search.
+    for name in ("data", "indices", "indptr"):
+        index.scores[name] = index.scores[name].view(np.ndarray)
     return index
