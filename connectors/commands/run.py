@@ -40,6 +40,8 @@ DAY_SECONDS = 86_400.0
 _LOOK_SECONDS = 0.1
 _PROCESS = "process"
 """The part of readiness that is this process itself."""
+GARBAGE = (20_000, 20, 20)
+"""After how many more objects garbage is looked for among the newest, and after how many such looks among older ones."""
 _WELL_SECONDS = 60.0
 """After that long a connection counts as one that worked."""
 
@@ -236,6 +238,8 @@ async def _warm_up(desk: Desk) -> None:
     await asyncio.gather(asyncio.to_thread(load), desk.knowledge.search(Query("Is anybody there?", limit=1)))
     gc.collect()
     gc.freeze()
+    # A turn makes thousands of objects that live as long as it does; to look through them so often took 2 ms of each turn.
+    gc.set_threshold(*GARBAGE)
 
 
 async def _outcome(work: Awaitable[None]) -> BaseException | None:
