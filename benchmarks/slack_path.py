@@ -5,7 +5,10 @@
 The local Slack, the local model and `frontdesk run` are a process each. The model says its first word after 200 ms and one
 piece every 20 ms from then on, by the clock, so that what it takes is known and subtracted; nothing else is. Each question
 comes from a person of its own, in a channel and a thread of its own. Aims: until the first words at most 60 ms at the median
-and 150 ms at the 95th percentile with a question a second, and 500 ms at the 95th percentile with 100 questions at once.
+and 150 ms at the 95th percentile with a question a second, and 500 ms at the 95th percentile with 100 conversations at once:
+100 people who each write once in 20 s, or, harder, all in the same moment. `status` is when Slack first shows what the agent
+does ("is looking in the help articles ..."), from the question on. CPU is that of `frontdesk run` alone; what the local Slack
+and model take on the same cores is shown beside it.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import asyncio
 import json
 import os
 import platform
+import random
 import signal
 import sqlite3
 import statistics
@@ -56,16 +60,25 @@ WARM_UP = 8
 
 @dataclass(frozen=True)
 class Load:
-    """So many questions, spread evenly over so many seconds."""
+    """So many questions within so many seconds, evenly or as it comes."""
 
     name: str
     questions: int
     seconds: float
+    even: bool = True
+
+    def moments(self) -> list[float]:
+        """When each is asked."""
+        if self.even:
+            return [self.seconds * number / self.questions for number in range(self.questions)]
+        chance = random.Random(self.questions)
+        return sorted(chance.uniform(0, self.seconds) for _ in range(self.questions))
 
 
 LOADS = (
     Load("1 a second for 60 s", 60, 60.0),
     Load("5 a second for 20 s", 100, 20.0),
+    Load("100 people in 20 s", 100, 20.0, even=False),
     Load("10 a second for 10 s", 100, 10.0),
     Load("100 within a second", 100, 1.0),
     Load("100 at once", 100, 0.0),
@@ -73,6 +86,7 @@ LOADS = (
 QUICK = (
     Load("1 a second for 10 s", 10, 10.0),
     Load("5 a second for 4 s", 20, 4.0),
+    Load("100 people in 20 s", 100, 20.0, even=False),
     Load("100 at once", 100, 0.0),
 )
 
@@ -117,23 +131,30 @@ def serve_slack(*, rates: bool) -> None:
         assert slack.violations == [], slack.violations[:3]
 
 
-def asked(slack: SlackServer, questions: list[str], seconds: float) -> dict[str, Any]:
+def asked(slack: SlackServer, questions: list[str], moments: list[float]) -> dict[str, Any]:
     """Say these questions, and wait until each has its whole answer. The seconds of each, from when it was said."""
     people = [slack.add_user(f"person-{number}") for number in range(len(questions))]
     rooms = [slack.add_channel(f"room-{number}", [person]) for number, person in enumerate(people)]
     calls_before, deliveries_before = len(slack.calls), len(slack.deliveries)
     began = time.monotonic()
     said: list[tuple[str, str, float]] = []
-    for number, (person, room, question) in enumerate(zip(people, rooms, questions, strict=True)):
-        time.sleep(max(0.0, began + seconds * number / len(questions) - time.monotonic()))
+    for person, room, question, moment in zip(people, rooms, questions, moments, strict=True):
+        time.sleep(max(0.0, began + moment - time.monotonic()))
         now = time.monotonic()
         said.append((room, slack.say(person, room, slack.mention(question)), now))
     done = _answers(slack, said)
     with slack.lock:
         acknowledged = [one.acked_at - one.sent_at[0] for one in slack.deliveries[deliveries_before:] if one.acked_at]
-        calls = Counter(call.method + (f" ({call.error})" if call.error else "") for call in slack.calls[calls_before:])
+        made = slack.calls[calls_before:]
+    calls = Counter(call.method + (f" ({call.error})" if call.error else "") for call in made)
+    shown = [call for call in made if call.method == "assistant.threads.setStatus" and call.args.get("status")]
+    statuses: dict[str, float] = {}
+    for call in shown:
+        statuses.setdefault(str(call.args["thread_ts"]), call.at)
     last = max((at + one["last"] for (_, _, at), one in zip(said, done, strict=True) if one), default=0.0)
-    return {"answers": done, "acknowledged": acknowledged, "calls": calls, "seconds": last - began}
+    status = [statuses[ts] - at for _, ts, at in said if ts in statuses]
+    told = {"answers": done, "acknowledged": acknowledged, "status": status, "calls": calls}
+    return told | {"seconds": last - began}
 
 
 def _answers(slack: SlackServer, said: Sequence[tuple[str, str, float]]) -> list[dict[str, Any] | None]:
@@ -170,6 +191,7 @@ class Process:
     def __init__(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "benchmarks.slack_path", *arguments]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.pid = self._process.pid
         self.told: dict[str, str] = self.read()
 
     def read(self) -> Any:
@@ -178,10 +200,10 @@ class Process:
         assert line, "a server ended"
         return json.loads(line)
 
-    def ask(self, questions: list[str], seconds: float) -> Any:
-        """Have the questions asked, and wait."""
+    def ask(self, questions: list[str], moments: list[float]) -> Any:
+        """Have the questions asked at these moments, and wait."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"questions": questions, "seconds": seconds}) + "\n")
+        self._process.stdin.write(json.dumps({"questions": questions, "moments": moments}) + "\n")
         self._process.stdin.flush()
         return self.read()
 
@@ -256,18 +278,21 @@ def postgres_server() -> Iterator[Postgres]:
 Figures = dict[str, float]
 
 
-def figures(load: Load, told: Mapping[str, Any], cpu: float) -> Figures:
+def figures(load: Load, told: Mapping[str, Any], cpu: Mapping[str, float]) -> Figures:
     answers = [one for one in told["answers"] if one is not None and "That was all" in one["text"]]
     first = [1000 * (one["first"] - FIRST_SECONDS) for one in answers]
     last = [1000 * (one["last"] - WHOLE_SECONDS) for one in answers]
+    status = [1000 * one for one in told["status"]]
     known = {
+        "status p50": percentile(status, 50),
+        "status p95": percentile(status, 95),
         "first p50": percentile(first, 50),
         "first p95": percentile(first, 95),
         "last p50": percentile(last, 50),
         "last p95": percentile(last, 95),
         "ack p95": percentile([1000 * one for one in told["acknowledged"]], 95),
         "turns/s": len(answers) / told["seconds"] if told["seconds"] else 0.0,
-        "CPU ms/turn": 1000 * cpu / load.questions,
+        **{f"{name} ms/turn": 1000 * seconds / load.questions for name, seconds in cpu.items()},
         "streamed": sum(one["streamed"] for one in answers),
         "looks": sum(one["looks"] for one in answers) / max(1, len(answers)),
         "not answered": load.questions - len(answers),
@@ -295,16 +320,18 @@ def measured(
         desk = stack.enter_context(running(**here))
         desk.said("Slack: connected")
         desk.ready()
-        slack.ask([questions[number % len(questions)] for number in range(WARM_UP)], 0.5)
+        slack.ask([questions[number % len(questions)] for number in range(WARM_UP)], [0.0] * WARM_UP)
         time.sleep(1.0)
+        processes = {"CPU": desk.process.pid, "Slack": slack.pid, "model": model.pid}
         before, memory, number = on_disk(data, postgres, url), resident(desk.process.pid), 0
         for load in loads:
-            cpu = cpu_seconds(desk.process.pid)
-            told = slack.ask([questions[(number + n) % len(questions)] for n in range(load.questions)], load.seconds)
+            before_load = {name: cpu_seconds(pid) for name, pid in processes.items()}
+            told = slack.ask([questions[(number + n) % len(questions)] for n in range(load.questions)], load.moments())
             # What is done behind a turn counts, too.
             time.sleep(1.0)
             number += load.questions
-            by_load[load.name] = figures(load, told, cpu_seconds(desk.process.pid) - cpu)
+            cpu = {name: cpu_seconds(pid) - before_load[name] for name, pid in processes.items()}
+            by_load[load.name] = figures(load, told, cpu)
             calls[load.name] = Counter(told["calls"])
         whole: Figures = {"MiB before": memory, "MiB after": resident(desk.process.pid), "load": os.getloadavg()[0]}
         after = on_disk(data, postgres, url)
@@ -360,8 +387,8 @@ def report(
     loads: Sequence[Load], runs: Sequence[tuple[dict[str, Figures], Figures, dict[str, Counter[str]]]], loaded: str
 ) -> None:
     shown = [
-        *("first p50", "first p95", "last p50", "last p95", "ack p95"),
-        *("turns/s", "CPU ms/turn", "streamed", "looks", "not answered"),
+        *("status p50", "status p95", "first p50", "first p95", "last p50", "last p95", "ack p95", "turns/s"),
+        *("CPU ms/turn", "Slack ms/turn", "model ms/turn", "streamed", "looks", "not answered"),
     ]
     print(f"\nms added to the model's own time; medians of {len(runs)} runs")
     print(f"{'':22}" + "".join(f"{name:>13}" for name in shown))

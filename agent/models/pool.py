@@ -27,7 +27,7 @@ _THIS_MACHINE = ("all://localhost", "all://127.0.0.0/8", "all://0.0.0.0", "all:/
 """Where no proxy of the environment has any business."""
 _CONNECTIONS = 1_000
 _KEPT_ALIVE = 50
-PAUSE_SECONDS, LONGEST_PAUSE = 0.001, 0.2
+PAUSE_SECONDS, LONGEST_PAUSE = 0.003, 0.15
 """Between two reads of an answer: for each that is read at the same time, and at most."""
 LONGEST_RESPONSE = 32_000_000
 """Bytes of a response that are read; a long answer with all its thinking has a few million."""
