@@ -52,7 +52,7 @@ async def findings(settings: Settings) -> AsyncGenerator[Finding]:
     team = ""
     if settings["slack_bot_token"]:
         client = AsyncWebClient(settings["slack_bot_token"], settings["slack_api_url"], timeout=_SECONDS)
-        answer, problem = await _asked(client, "auth.test")
+        answer, problem = await _asked(client, "auth.test", post=True)
         if problem:
             yield Finding("Slack", False, f"SLACK_BOT_TOKEN: {problem}", _HINTS.get(problem, _INSTALL))
         else:

@@ -232,6 +232,10 @@ async def test_unsigned_large_and_strange_requests_are_refused(slack: SlackServe
             assert await asyncio.to_thread(lambda: post(connector.port, strange, **signed)) == 400  # noqa: B023
         assert await asyncio.to_thread(post, connector.port, b"x" * (1024 * 1024 + 1)) == 413
         assert await asyncio.to_thread(slack.verify_url) == (200, b'{"challenge": "challenge-1"}')
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        checked = b"ssl_check=1&token=local"
+        assert await asyncio.to_thread(lambda: post(connector.port, checked, **form)) == 200
+        assert await asyncio.to_thread(lambda: post(connector.port, b"command=/support&text=ssl_check=1", **form)) == 401
         slack.signing_secret = "another"
         slack.say(ann, slack.dm(ann), "Hello")
         await until(lambda: slack.deliveries[-1].statuses)

@@ -20,6 +20,11 @@ TIERS = {1: 1, 2: 20, 3: 50, 4: 100}
 _JSON_ARGUMENTS = {"blocks", "attachments", "metadata", "view", "chunks", "prompts", "files", "loading_messages"}
 _JSON_ARGUMENTS |= {"unfurls", "channels_json"}
 _MOST_POSTS_AT_ONCE = 5
+READS = frozenset(
+    "bots.info chat.getPermalink conversations.history conversations.info conversations.list conversations.members "
+    "conversations.replies files.info team.info users.info".split()
+)
+"""The methods that Slack's reference gives as GET."""
 
 
 @dataclass

@@ -70,7 +70,7 @@ def known_user(slack: Rooms, team: Team, name: str) -> User:
     user = slack.users.get(name)
     if user is None:
         raise SlackError("user_not_found")
-    if user.team != team.id:
+    if user.team != team.id and not user.workspaces:
         shared = [channel for channel in slack.channels.values() if channel.shared and user.id in channel.members]
         shared += [item for item in slack.channels.values() if item.kind == "im" and user.id in item.members]
         if not shared:

@@ -89,6 +89,8 @@ class User:
     # Of another workspace than the app's: seen through Slack Connect.
     stranger: bool = False
     deleted: bool = False
+    # Of an organisation (Enterprise Grid): its workspaces that they are full members of.
+    workspaces: list[str] = field(default_factory=list)
 
 
 @dataclass
