@@ -174,6 +174,17 @@ def test_a_command_is_answered_privately_and_shared(house: House) -> None:
     assert shared.text.startswith("You have 14 days")
 
 
+def test_a_form_is_answered_where_the_app_is_no_member(house: House) -> None:
+    slack = house.slack
+    ann = slack.add_user("ann")
+    elsewhere = slack.add_channel("elsewhere", [ann], private=True, bot_in=False)
+    slack.slash(ann, elsewhere, "/support")
+    view = slack.wait_for(lambda: [one for one in slack.views if one.user == ann])[0]
+    slack.submit(ann, view.id, {"question": QUESTION})
+    (private,) = slack.wait_for(lambda: slack.ephemeral(ann, elsewhere), 20)
+    assert private.text.startswith("You have 14 days")
+
+
 def test_a_shortcut_asks_about_a_message(house: House) -> None:
     ann, room = house.room()
     bob = house.slack.add_user("bob")

@@ -259,8 +259,28 @@ async def test_a_form_for_a_question(slack: SlackServer) -> None:
         (view,) = await until(lambda: slack.views)
         await asyncio.to_thread(slack.submit, room.ann, view.id, {"question": "How so?"})
         (message,) = room.heard.messages
-        assert message.private_reply == f"ephemeral:{room.channel}"
+        assert message.private_reply == slack.sent("slash_commands")[0].payload["response_url"]
         assert (message.text, message.address.thread) == ("How so?", f"private-{room.ann}")
+
+
+async def test_a_form_whose_question_cannot_be_stored_stays(slack: SlackServer) -> None:
+    async with answered(slack) as room:
+        await acknowledged(slack.global_shortcut(room.ann, "new_request"))
+        (view,) = await until(lambda: slack.views)
+        for broken in ("conversations.open", "chat.postMessage"):
+            slack.fail(broken, "429", retry_after=30)
+            told = await asyncio.to_thread(slack.submit, room.ann, view.id, {"question": "How so?"})
+            assert told["response_action"] == "errors"
+            assert "once more" in told["errors"]["question"]
+        assert room.heard.messages == []
+        room.heard.open.clear()
+        sending = asyncio.create_task(asyncio.to_thread(slack.submit, room.ann, view.id, {"question": "How so?"}))
+        await until(lambda: len(slack.visible(slack.dm(room.ann))) == 1)
+        await asyncio.sleep(0.2)
+        assert not sending.done(), "it is acknowledged when it is stored"
+        room.heard.open.set()
+        assert await sending is None
+        assert [message.text for message in room.heard.messages] == ["How so?"]
 
 
 async def test_shortcuts(slack: SlackServer) -> None:
