@@ -34,7 +34,10 @@ KNOWN_SECONDS = 600.0
 _MOST_CONNECTIONS = 200
 _MOST_REDIRECTS = 3
 _READS = frozenset(
-    "conversations.info conversations.members conversations.replies conversations.history users.info chat.getPermalink".split()
+    [
+        *("conversations.info", "conversations.members", "conversations.replies", "conversations.history"),
+        *("users.info", "chat.getPermalink"),
+    ]
 )
 """Methods that take their arguments from the query only (docs.slack.dev/apis/web-api); all others are posted JSON."""
 _SLACK = ("slack.com", "slack-gov.com")

@@ -235,7 +235,9 @@ async def test_unsigned_large_and_strange_requests_are_refused(slack: SlackServe
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         checked = b"ssl_check=1&token=local"
         assert await asyncio.to_thread(lambda: post(connector.port, checked, **form)) == 200
-        assert await asyncio.to_thread(lambda: post(connector.port, b"command=/support&text=ssl_check=1", **form)) == 401
+        assert (
+            await asyncio.to_thread(lambda: post(connector.port, b"command=/support&text=ssl_check=1", **form)) == 401
+        )
         slack.signing_secret = "another"
         slack.say(ann, slack.dm(ann), "Hello")
         await until(lambda: slack.deliveries[-1].statuses)
@@ -291,6 +293,20 @@ async def test_events_of_other_workspaces_are_ignored(slack: SlackServer, mode: 
         await until(lambda: slack.deliveries and not slack.unacknowledged)
         assert heard.inbound == []
         assert slack.called("views.publish") == []
+
+
+async def test_an_app_that_is_installed_in_a_whole_organisation(slack: SlackServer, mode: str) -> None:
+    slack.team.organisation = "E0LOCAL001"
+    ann = slack.add_user("ann")
+    room = slack.add_channel("help", [ann])
+    async with listening(slack, settings_for(slack, mode)) as (connector, heard):
+        slack.say(ann, room, slack.mention("Hello"))
+        slack.open_home_tab(ann)
+        await heard.count(2)
+        assert {message.address.space for message in heard.messages} == {slack.team.id}
+        assert not any(message.outsiders for message in heard.messages)
+        await until(lambda: slack.home(ann))
+        assert connector.connected
 
 
 async def test_the_next_connection_after_a_cut_a_silence_and_a_refresh(slack: SlackServer) -> None:

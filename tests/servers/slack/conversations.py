@@ -24,10 +24,11 @@ def auth_test(slack: Rooms, team: Team, args: Args) -> Json:
         "url": f"https://{team.domain}.slack.com/",
         "team": team.name,
         "user": slack.users[team.bot_user].name,
-        "team_id": team.id,
+        "team_id": team.organisation or team.id,
         "user_id": team.bot_user,
         "bot_id": team.bot_id,
-        "is_enterprise_install": False,
+        "is_enterprise_install": bool(team.organisation),
+        **({"enterprise_id": team.organisation} if team.organisation else {}),
     }
 
 

@@ -75,8 +75,7 @@ class SlackServer(Interactions):
         except SlackError as error:
             self.violations.append(f"{name}: {error.error}")
             return _refusal(error)
-        if request.method == "GET" and name not in READS:
-            self.violations.append(f"{name}: Slack's reference says POST")
+        self.violations += [f"{name}: Slack's reference says POST"] * (request.method == "GET" and name not in READS)
         token = given_token(request, values)
         values.pop("token", None)
         if name == "oauth.v2.access":

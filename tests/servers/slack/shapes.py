@@ -38,7 +38,12 @@ class Shapes(Deliveries):
             "is_ultra_restricted": False,
         }
         if user.workspaces:
-            organisation = {"id": f"W{user.id[1:]}", "enterprise_id": "E0LOCAL001", "enterprise_name": "Local", "teams": []}
+            organisation = {
+                "id": f"W{user.id[1:]}",
+                "enterprise_id": "E0LOCAL001",
+                "enterprise_name": "Local",
+                "teams": [],
+            }
             found["enterprise_user"] = organisation | {"teams": list(user.workspaces)}
         if stranger:
             return found | {"is_stranger": True}
