@@ -247,6 +247,10 @@ def test_doctor_looks_at_slack(data: Path, slack: SlackServer) -> None:
     assert "FAIL  Slack app token: invalid_auth" in ill.stdout
     assert f"FAIL  staff channel: slack:{slack.team.id}/{elsewhere}: the app is no member of it" in ill.stdout
     assert "secretsecret" not in ill.stdout + ill.stderr
+    away = frontdesk("doctor", **(here | {"SLACK_API_URL": "http://127.0.0.1:9/api/"})).stdout
+    assert "FAIL  Slack: http://127.0.0.1:9/api/ cannot be reached" in away
+    assert "Look at the network of this machine" in away
+    assert "api.slack.com" not in away, "the tokens may well be right"
 
 
 def test_the_log_may_be_json(data: Path, slack: SlackServer) -> None:

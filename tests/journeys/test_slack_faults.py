@@ -276,6 +276,17 @@ def test_fault_050_an_answer_is_updated_when_its_question_is_edited(house: House
     assert house.slack.changes(room, first.ts) == changes, "and is left alone"
 
 
+def test_who_forgot_the_mention_may_add_it(house: House) -> None:
+    assert house.desk
+    ann, room = house.room()
+    ts = house.slack.say(ann, room, QUESTION)
+    house.settle()
+    assert house.slack.replies_to(room, ts) == []
+    house.slack.edit(room, ts, house.slack.mention(PETS))
+    reply = house.once(room, ts)
+    assert "Pets allowed" in reply.text
+
+
 def test_fault_051_nothing_is_left_of_the_answer_to_a_deleted_question(house: House) -> None:
     _, room, ts = house.ask()
     house.once(room, ts)

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import aiohttp
 import pytest
 
 from agent.errors import DeliveryError, SettingsError
@@ -330,6 +331,28 @@ async def test_the_next_connection_after_a_cut_a_silence_and_a_refresh(slack: Sl
         assert len({message.id for message in heard.messages}) == 3
 
 
+async def test_the_eleventh_connection_is_told_why_it_is_none(slack: SlackServer) -> None:
+    ann = slack.add_user("ann")
+    room = slack.dm(ann)
+    async with aiohttp.ClientSession() as session:
+        links = [await session.ws_connect(slack.new_ticket()) for _ in range(10)]
+        heard = Heard()
+        heard.open.set()
+        connector = SlackConnector(settings_for(slack), Kept())
+        task = asyncio.create_task(connector.listen(heard.receive))
+        try:
+            await until(lambda: "run fewer processes" in connector.problem)
+            assert not connector.connected
+            for link in links:
+                await link.close()
+            await until(lambda: connector.connected)
+            slack.say(ann, room, "Hello")
+            await heard.count(1)
+        finally:
+            await connector.close()
+            await asyncio.wait_for(task, 5)
+
+
 async def test_slack_that_cannot_be_reached_at_first(slack: SlackServer) -> None:
     slack.fail("auth.test", "500_before", times=2)
     ann = slack.add_user("ann")
@@ -403,16 +426,21 @@ async def test_the_home_and_suggested_questions(slack: SlackServer) -> None:
 
 async def test_a_legacy_assistant(slack: SlackServer) -> None:
     slack.agent_view = False
-    slack.events |= {"assistant_thread_started"}
     ann = slack.add_user("ann")
     async with listening(slack) as (_, heard):
         thread = slack.start_assistant_thread(ann)
         await until(lambda: slack.suggested_prompts)
         assert slack.called("assistant.threads.setSuggestedPrompts")[0].args["thread_ts"] == thread
-        slack.say(ann, slack.dm(ann), "Hello", thread_ts=thread)
+        slack.change_thread_context(ann, thread)
+        slack.say(ann, slack.dm(ann), "Where is\nmy parcel?", thread_ts=thread)
         await heard.count(1)
         assert heard.messages[0].address.thread == thread
         assert heard.messages[0].addressed
+        await until(lambda: slack.titles == {(slack.dm(ann), thread): "Where is my parcel?"})
+        slack.say(ann, slack.dm(ann), "And when?", thread_ts=thread)
+        await heard.count(2)
+        await until(lambda: not slack.unacknowledged)
+        assert len(slack.called("assistant.threads.setTitle")) == 1, "its first question is its name"
 
 
 async def test_a_file_that_has_to_be_looked_up(slack: SlackServer) -> None:
