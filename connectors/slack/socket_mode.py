@@ -94,7 +94,9 @@ class SocketMode:
             greeting = await asyncio.wait_for(socket.receive(), _SECONDS_TO_GREET)
             told = _parsed(greeting)
             if told.get("type") != "hello":
-                raise ConnectionError(_WHY.get(str(told.get("reason")), f"Slack greeted with {str(greeting.data)[:100]}"))
+                raise ConnectionError(
+                    _WHY.get(str(told.get("reason")), f"Slack greeted with {str(greeting.data)[:100]}")
+                )
         except SlackApiError as error:
             self._refused(code_of(error))
         except (aiohttp.ClientError, OSError, TimeoutError, AttributeError) as error:
