@@ -15,7 +15,8 @@ from typing import Any
 from agent.messages import Address, Attachment, Deleted, Edited, Inbound, Message, Role, Stopped
 from connectors.slack.incoming import mentioned_people, text_of
 
-_ID = re.compile(r"[A-Z][A-Z0-9]{0,30}", re.ASCII)
+_ID = re.compile(r"[A-Z][A-Za-z0-9_-]{0,60}", re.ASCII)
+"""Slack's ids are to be taken as they come; nothing in one may part an address."""
 _TS = re.compile(r"[0-9]{10}\.[0-9]{6}", re.ASCII)
 _SAID = (None, "", "file_share", "thread_broadcast", "me_message")
 """The subtypes of what people say; all others are Slack's own notes, or a bot's."""

@@ -115,6 +115,24 @@ def test_a_direct_message_is_answered(house: House) -> None:
     assert "Pets allowed" in answers(house, direct, 3)[-1].text
 
 
+def test_stop_ends_an_answer_and_its_session(house: House) -> None:
+    slack = house.slack
+    ann = slack.add_user("ann")
+    direct = slack.dm(ann)
+    with house.talking.held(pieces=4):
+        ts = slack.say(ann, direct, QUESTION)
+        draft = house.draft(direct, ts)
+        slack.wait_for(lambda: slack.sessions.get((direct, ts), {}).get("status") == "processing")
+        assert slack.sessions[direct, ts]["title"] == QUESTION
+        assert slack.stop_session(ann, direct, ts) == [draft.ts]
+        slack.wait_for(lambda: slack.sessions[direct, ts]["status"] == "active", 20)
+    again = slack.say(ann, direct, PETS)
+    house.final(direct, again, "Pets allowed", BUTTON)
+    (stopped,) = slack.replies_to(direct, ts)
+    assert stopped.streaming == "stopped_by_user"
+    assert "to write a review" not in stopped.text
+
+
 def test_a_mention_is_answered_with_its_source_and_followed(house: House) -> None:
     ann, room = house.room()
     bob = house.slack.add_user("bob")

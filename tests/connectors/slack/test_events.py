@@ -180,6 +180,13 @@ def test_what_people_say_in_other_ways(subtype: str) -> None:
     assert heard(said(subtype=subtype)).text == "Hello"
 
 
+def test_ids_are_taken_as_they_come() -> None:
+    team, room = "T_acme-1", "C_help"
+    found = hear(body(said(channel=room), authorizations=[], team_id=team), replace(FACTS, team=team))
+    assert isinstance(found, Message)
+    assert found.id == f"slack:{team}/{room}#{TS}"
+
+
 def test_a_message_of_few_fields() -> None:
     """As Slack delivers it at its leanest: no workspace, blocks, kind of channel or id of the event."""
     event = {"type": "message", "user": "U1", "ts": TS, "text": f"<@{BOT}> Hey", "channel": ROOM, "event_ts": TS}
