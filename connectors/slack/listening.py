@@ -20,6 +20,7 @@ from connectors.slack.commands import Commands
 from connectors.slack.desk import Desk
 from connectors.slack.events import hear, identifier, team_of, timestamp
 from connectors.slack.manifest import MOST_PROMPTS
+from connectors.slack.threads import Threads
 from connectors.slack.views import home_view
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Listening:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._threads = Threads(desk.clients, desk.settings.patience)
         self._greeted: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._untitled: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -113,6 +115,8 @@ class Listening:
             lock = self._locks[place] = asyncio.Lock()
         async with lock:
             inbound = hear(body, await self._desk.people.facts(body, team))
+            if isinstance(inbound, Message):
+                inbound = await self._threads.asked(inbound)
         if inbound is not None:
             await self._desk.receive(inbound)
         if isinstance(inbound, Message):

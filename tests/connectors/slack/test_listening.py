@@ -385,6 +385,39 @@ async def test_the_environment_of_bolt_changes_nothing(
     assert "Hello" not in caplog.text
 
 
+async def test_a_mention_and_no_more_asks_what_its_thread_asks(slack: SlackServer) -> None:
+    ann, bob = slack.add_user("ann"), slack.add_user("bob")
+    robot = slack.add_user("robot", bot=True)
+    room = slack.add_channel("help", [ann, bob, robot])
+    async with listening(slack) as (connector, heard):
+        asked = slack.say(ann, room, "How do I return a parcel?", announce=False)
+        slack.bot_says(robot, room, "I am a robot", thread_ts=asked)
+        slack.share_file(ann, room, "order.txt", b"4711", text="It is broken.", thread_ts=asked)
+        await heard.count(1)
+        heard.inbound.clear()
+        slack.say(bob, room, slack.mention(), thread_ts=asked)
+        await heard.count(2)
+        assert {message.text for message in heard.messages} == {"How do I return a parcel?\nIt is broken."}
+        assert {message.author for message in heard.messages} == {bob}
+        assert [one.name for one in heard.messages[0].attachments] == ["order.txt"]
+        assert len(slack.called("conversations.replies")) == 1
+
+        client = await connector.clients.for_space(slack.team.id)
+        await client.chat_postMessage(
+            channel=room, thread_ts=asked, text="By post.", unfurl_links=False, unfurl_media=False
+        )
+        for text, expected in (("", ""), ("And where?", "And where?"), ("", "And where?")):
+            heard.inbound.clear()
+            slack.say(ann, room, slack.mention(text), thread_ts=asked)
+            await heard.count(2)
+            assert {message.text for message in heard.messages} == {expected}, "what was answered is not asked again"
+        slack.fail("conversations.replies", "429", times=2)
+        heard.inbound.clear()
+        slack.say(ann, room, slack.mention(), thread_ts=asked)
+        await heard.count(2)
+        assert heard.messages[0].text == ""
+
+
 async def test_an_edit_is_not_received_before_its_message(slack: SlackServer) -> None:
     ann = slack.add_user("ann")
     room = slack.dm(ann)
