@@ -76,8 +76,14 @@ class _Deliveries:
         try:
             if not signed or not self._signatures.is_valid_request(body, dict(request.headers)):
                 return web.Response(status=401, text="The signature is not Slack's.")
-            if request.content_type == "application/json" and not isinstance(json.loads(body), dict):
+            told = json.loads(body) if request.content_type == "application/json" else {}
+            if not isinstance(told, dict):
                 return web.Response(status=400)
+            if told.get("type") == "app_rate_limited":
+                _log.error(
+                    "Slack holds events of the workspace %s back: more than 30,000 in an hour", told.get("team_id")
+                )
+                return web.Response()
             delivered = await to_bolt_request(request)
         except (ValueError, LookupError, RecursionError):
             # Not UTF-8, or no JSON: Slack sends no such thing.

@@ -40,9 +40,9 @@ def environment(data: Path, **settings: str) -> dict[str, str]:
 class Running:
     """A process, and what it printed so far."""
 
-    def __init__(self, *arguments: str, cwd: Path | None = None, **settings: str) -> None:
+    def __init__(self, *arguments: str, **settings: str) -> None:
         self.process = subprocess.Popen(
-            [FRONTDESK, *arguments], cwd=cwd, env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [FRONTDESK, *arguments], env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         self._out: list[str] = []
         self._errors: list[str] = []
@@ -110,9 +110,9 @@ class Running:
 
 
 @contextmanager
-def running(*arguments: str, cwd: Path | None = None, **settings: str) -> Iterator[Running]:
+def running(*arguments: str, **settings: str) -> Iterator[Running]:
     """A process that is gone at the end, however the test went."""
-    started = Running(*(arguments or ("run",)), cwd=cwd, **settings)
+    started = Running(*(arguments or ("run",)), **settings)
     try:
         yield started
     finally:

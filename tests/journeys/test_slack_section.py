@@ -40,7 +40,9 @@ def answered(slack: SlackServer, room: str, ts: str) -> list[Seen]:
     return replies
 
 
-def test_the_readmes_slack_section_leads_to_a_first_answer(tmp_path: Path, slack: SlackServer) -> None:
+def test_the_readmes_slack_section_leads_to_a_first_answer(
+    tmp_path: Path, slack: SlackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given, place, printed = tokens(slack), tmp_path, {}
     # Where Slack is, and what keeps tests apart: all else is what the section says.
     here = environment(tmp_path / "data", SLACK_API_URL=given["SLACK_API_URL"])
@@ -67,7 +69,8 @@ def test_the_readmes_slack_section_leads_to_a_first_answer(tmp_path: Path, slack
     name = manifest["features"]["bot_user"]["display_name"]
     (question,) = re.findall(rf"`@{name} (.*?)`", section())
     assert f"/invite @{name}" in section()
-    with running("run", cwd=place, **here) as started:
+    monkeypatch.chdir(place)
+    with running("run", **here) as started:
         started.said("Slack: connected")
         ann = slack.add_user("ann")
         direct, room = slack.dm(ann), slack.add_channel("help", [ann], bot_in=False)

@@ -209,7 +209,9 @@ async def test_a_doubled_event_is_the_same_message(slack: SlackServer, mode: str
         assert len({message.id for message in heard.messages}) == 1
 
 
-async def test_unsigned_large_and_strange_requests_are_refused(slack: SlackServer) -> None:
+async def test_unsigned_large_and_strange_requests_are_refused(
+    slack: SlackServer, caplog: pytest.LogCaptureFixture
+) -> None:
     def post(port: int, body: bytes, **headers: str) -> int:
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
             connection.request("POST", "/slack/events", body, {"Content-Type": "application/json", **headers})
@@ -231,6 +233,12 @@ async def test_unsigned_large_and_strange_requests_are_refused(slack: SlackServe
             digest = hmac.new(slack.signing_secret.encode(), b"v0:" + now.encode() + b":" + strange, "sha256")
             signed = {"X-Slack-Request-Timestamp": now, "X-Slack-Signature": f"v0={digest.hexdigest()}"}
             assert await asyncio.to_thread(lambda: post(connector.port, strange, **signed)) == 400  # noqa: B023
+        limited = json.dumps({"type": "app_rate_limited", "team_id": slack.team.id, "minute_rate_limited": 1}).encode()
+        assert await asyncio.to_thread(post, connector.port, limited) == 401
+        digest = hmac.new(slack.signing_secret.encode(), b"v0:" + now.encode() + b":" + limited, "sha256")
+        signed["X-Slack-Signature"] = f"v0={digest.hexdigest()}"
+        assert await asyncio.to_thread(lambda: post(connector.port, limited, **signed)) == 200
+        assert f"events of the workspace {slack.team.id} back" in caplog.text
         assert await asyncio.to_thread(post, connector.port, b"x" * (1024 * 1024 + 1)) == 413
         assert await asyncio.to_thread(slack.verify_url) == (200, b'{"challenge": "challenge-1"}')
         form = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -428,6 +436,19 @@ async def test_an_edit_is_not_received_before_its_message(slack: SlackServer) ->
         said, edited = await heard.count(2)
         assert isinstance(said, Message)
         assert isinstance(edited, Edited)
+
+
+async def test_people_and_channels_are_called_by_their_names(slack: SlackServer) -> None:
+    ann, ben = slack.add_user("ann"), slack.add_user("ben")
+    room, other = slack.add_channel("help", [ann]), slack.add_channel("deliveries", [ben], bot_in=False)
+    hidden = slack.add_channel("hidden", [ann], private=True, bot_in=False)
+    async with listening(slack) as (_, heard):
+        for _ in range(2):
+            heard.inbound.clear()
+            slack.say(ann, room, slack.mention(f"Is <@{ben}> in <#{other}> or <#{hidden}>?"))
+            await heard.count(2)
+            assert {message.text for message in heard.messages} == {f"Is @ben in #deliveries or #{hidden}?"}
+        assert len(slack.called("conversations.info")) == 2
 
 
 async def test_people_are_looked_up_once(slack: SlackServer) -> None:

@@ -207,7 +207,7 @@ class People(Rooms):
         """Look at another channel while the legacy assistant is open."""
         with self.lock:
             channel = self.dm_channel(user, self.team.id)
-            thread = {"user_id": user, "channel_id": channel.id, "thread_ts": thread_ts}
+            thread: Json = {"user_id": user, "channel_id": channel.id, "thread_ts": thread_ts}
             thread |= {"context": {"channel_id": "C0OTHER001", "team_id": self.team.id, "enterprise_id": None}}
             event: Json = {"type": "assistant_thread_context_changed", "assistant_thread": thread}
             self.emit(event | {"event_ts": self.now_ts()}, team=self.team.id, channel=channel)
