@@ -461,6 +461,23 @@ def test_fault_060_outsiders_are_customers_and_never_staff(house: House, kind: s
         slack.channels[house.staff].shared = False
 
 
+@pytest.mark.parametrize("pieces", [0, 4])
+def test_fault_098_the_agent_stops_when_staff_take_over(house: House, pieces: int) -> None:
+    calls = len(house.model.calls)
+    with house.talking.held(pieces):
+        ann, room, ts = house.ask()
+        house.slack.channels[room].members.append(house.eve)
+        house.slack.wait_for(lambda: len(house.model.calls) > calls)
+        if pieces:
+            house.draft(room, ts)
+        house.slack.say(house.eve, room, "I take this one.", thread_ts=ts)
+        house.slack.wait_for(lambda: not house.slack.replies_to(room, ts) and not house.slack.unacknowledged)
+    house.settle()
+    assert house.slack.replies_to(room, ts) == []
+    house.slack.say(ann, room, house.slack.mention(PETS), thread_ts=ts)
+    assert "14 days" not in house.once(room, ts, "Pets allowed").text
+
+
 # --- the process
 
 

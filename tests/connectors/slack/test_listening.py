@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import aiohttp
 import pytest
 
 from agent.errors import DeliveryError, SettingsError
@@ -304,83 +303,6 @@ async def test_events_of_other_workspaces_are_ignored(slack: SlackServer, mode: 
         assert slack.called("views.publish") == []
 
 
-async def test_an_app_that_is_installed_in_a_whole_organisation(slack: SlackServer, mode: str) -> None:
-    slack.team.organisation = "E0LOCAL001"
-    ann = slack.add_user("ann")
-    room = slack.add_channel("help", [ann])
-    async with listening(slack, settings_for(slack, mode)) as (connector, heard):
-        slack.say(ann, room, slack.mention("Hello"))
-        slack.open_home_tab(ann)
-        await heard.count(2)
-        assert {message.address.space for message in heard.messages} == {slack.team.id}
-        assert not any(message.outsiders for message in heard.messages)
-        await until(lambda: slack.home(ann))
-        assert connector.connected
-
-
-async def test_the_next_connection_after_a_cut_a_silence_and_a_refresh(slack: SlackServer) -> None:
-    slack.ack_seconds, slack.retry_after = 0.5, (0.3, 1)
-    ann = slack.add_user("ann")
-    room = slack.dm(ann)
-    async with listening(slack) as (connector, heard):
-        slack.cut()
-        await until(lambda: len(slack.called("apps.connections.open")) == 2 and connector.connected)
-        slack.say(ann, room, "After the cut")
-        await heard.count(1)
-        slack.silence()
-        slack.say(ann, room, "Into the void")
-        await heard.count(2)
-        assert len(slack.called("apps.connections.open")) == 3
-        slack.fail("apps.connections.open", "500_before", times=2)
-        slack.disconnect()
-        await until(lambda: len(slack.called("apps.connections.open")) == 6 and connector.connected)
-        slack.say(ann, room, "After the refresh")
-        await heard.count(3)
-        assert len({message.id for message in heard.messages}) == 3
-
-
-async def test_the_eleventh_connection_is_told_why_it_is_none(slack: SlackServer) -> None:
-    ann = slack.add_user("ann")
-    room = slack.dm(ann)
-    async with aiohttp.ClientSession() as session:
-        links = [await session.ws_connect(slack.new_ticket()) for _ in range(10)]
-        heard = Heard()
-        heard.open.set()
-        connector = SlackConnector(settings_for(slack), Kept())
-        task = asyncio.create_task(connector.listen(heard.receive))
-        try:
-            await until(lambda: "run fewer processes" in connector.problem)
-            assert not connector.connected
-            for link in links:
-                await link.close()
-            await until(lambda: connector.connected)
-            slack.say(ann, room, "Hello")
-            await heard.count(1)
-        finally:
-            await connector.close()
-            await asyncio.wait_for(task, 5)
-
-
-async def test_slack_that_cannot_be_reached_at_first(slack: SlackServer) -> None:
-    slack.fail("auth.test", "500_before", times=2)
-    ann = slack.add_user("ann")
-    async with listening(slack) as (_, heard):
-        slack.say(ann, slack.dm(ann), "Hello")
-        await heard.count(1)
-
-
-async def test_leaving_while_slack_cannot_be_reached() -> None:
-    settings = SlackSettings(
-        bot_token="xoxb-1", app_token="xapp-1", api_url="http://127.0.0.1:9/api/", backoff=(30, 60)
-    )
-    connector = SlackConnector(settings, Kept())
-    task = asyncio.create_task(connector.listen(Heard().receive))
-    await until(lambda: "cannot be reached" in connector.problem)
-    await connector.close()
-    await asyncio.wait_for(task, 1)
-    assert not connector.connected
-
-
 async def test_the_environment_of_bolt_changes_nothing(
     slack: SlackServer, mode: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -391,39 +313,6 @@ async def test_the_environment_of_bolt_changes_nothing(
         slack.say(ann, slack.dm(ann), "Hello")
         await heard.count(1)
     assert "Hello" not in caplog.text
-
-
-async def test_a_mention_and_no_more_asks_what_its_thread_asks(slack: SlackServer) -> None:
-    ann, bob = slack.add_user("ann"), slack.add_user("bob")
-    robot = slack.add_user("robot", bot=True)
-    room = slack.add_channel("help", [ann, bob, robot])
-    async with listening(slack) as (connector, heard):
-        asked = slack.say(ann, room, "How do I return a parcel?", announce=False)
-        slack.bot_says(robot, room, "I am a robot", thread_ts=asked)
-        slack.share_file(ann, room, "order.txt", b"4711", text="It is broken.", thread_ts=asked)
-        await heard.count(1)
-        heard.inbound.clear()
-        slack.say(bob, room, slack.mention(), thread_ts=asked)
-        await heard.count(2)
-        assert {message.text for message in heard.messages} == {"How do I return a parcel?\nIt is broken."}
-        assert {message.author for message in heard.messages} == {bob}
-        assert [one.name for one in heard.messages[0].attachments] == ["order.txt"]
-        assert len(slack.called("conversations.replies")) == 1
-
-        client = await connector.clients.for_space(slack.team.id)
-        await client.chat_postMessage(
-            channel=room, thread_ts=asked, text="By post.", unfurl_links=False, unfurl_media=False
-        )
-        for text, expected in (("", ""), ("And where?", "And where?"), ("", "And where?")):
-            heard.inbound.clear()
-            slack.say(ann, room, slack.mention(text), thread_ts=asked)
-            await heard.count(2)
-            assert {message.text for message in heard.messages} == {expected}, "what was answered is not asked again"
-        slack.fail("conversations.replies", "429", times=2)
-        heard.inbound.clear()
-        slack.say(ann, room, slack.mention(), thread_ts=asked)
-        await heard.count(2)
-        assert heard.messages[0].text == ""
 
 
 async def test_an_edit_is_not_received_before_its_message(slack: SlackServer) -> None:
@@ -438,19 +327,6 @@ async def test_an_edit_is_not_received_before_its_message(slack: SlackServer) ->
         assert isinstance(edited, Edited)
 
 
-async def test_people_and_channels_are_called_by_their_names(slack: SlackServer) -> None:
-    ann, ben = slack.add_user("ann"), slack.add_user("ben")
-    room, other = slack.add_channel("help", [ann]), slack.add_channel("deliveries", [ben], bot_in=False)
-    hidden = slack.add_channel("hidden", [ann], private=True, bot_in=False)
-    async with listening(slack) as (_, heard):
-        for _ in range(2):
-            heard.inbound.clear()
-            slack.say(ann, room, slack.mention(f"Is <@{ben}> in <#{other}> or <#{hidden}>?"))
-            await heard.count(2)
-            assert {message.text for message in heard.messages} == {f"Is @ben in #deliveries or #{hidden}?"}
-        assert len(slack.called("conversations.info")) == 2
-
-
 async def test_people_are_looked_up_once(slack: SlackServer) -> None:
     ann = slack.add_user("ann")
     room = slack.dm(ann)
@@ -459,42 +335,6 @@ async def test_people_are_looked_up_once(slack: SlackServer) -> None:
             slack.say(ann, room, f"Message {number}")
         await heard.count(5)
         assert len(slack.called("users.info")) == 1
-
-
-async def test_the_home_and_suggested_questions(slack: SlackServer) -> None:
-    ann = slack.add_user("ann")
-
-    async def tickets(person: str) -> Sequence[tuple[str, str]]:
-        return [(f"Parcel of {person}", "https://example.com/1")]
-
-    async with listening(slack, open_tickets=tickets) as (_, heard):
-        slack.open_home_tab(ann)
-        await until(lambda: "Parcel of slack:" in json.dumps(slack.home(ann)))
-        slack.open_messages_tab(ann)
-        slack.open_messages_tab(ann)
-        await until(lambda: slack.suggested_prompts and not slack.unacknowledged)
-        (call,) = slack.called("assistant.threads.setSuggestedPrompts")
-        assert "thread_ts" not in call.args
-        assert heard.inbound == []
-
-
-async def test_a_legacy_assistant(slack: SlackServer) -> None:
-    slack.agent_view = False
-    ann = slack.add_user("ann")
-    async with listening(slack) as (_, heard):
-        thread = slack.start_assistant_thread(ann)
-        await until(lambda: slack.suggested_prompts)
-        assert slack.called("assistant.threads.setSuggestedPrompts")[0].args["thread_ts"] == thread
-        slack.change_thread_context(ann, thread)
-        slack.say(ann, slack.dm(ann), "Where is\nmy parcel?", thread_ts=thread)
-        await heard.count(1)
-        assert heard.messages[0].address.thread == thread
-        assert heard.messages[0].addressed
-        await until(lambda: slack.titles == {(slack.dm(ann), thread): "Where is my parcel?"})
-        slack.say(ann, slack.dm(ann), "And when?", thread_ts=thread)
-        await heard.count(2)
-        await until(lambda: not slack.unacknowledged)
-        assert len(slack.called("assistant.threads.setTitle")) == 1, "its first question is its name"
 
 
 async def test_a_file_that_has_to_be_looked_up(slack: SlackServer) -> None:
