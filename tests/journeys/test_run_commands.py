@@ -9,10 +9,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from agent.ledger import Begun, Ledger
+from agent.messages import Address, Handoff, Message
 from tests.journeys.running import FRONTDESK, Running, environment, running, tokens
 from tests.servers.slack import SlackServer, serving
 
@@ -205,6 +208,26 @@ def test_turns_tickets_and_erasing_while_it_runs(desk: Running, data: Path, slac
     assert "Nothing is stored" in frontdesk("erase", person, "--yes", **here).stdout
     assert json.loads(frontdesk("turns", "--json", **here).stdout) == {"turns": []}
     assert desk.stop() == 0
+
+
+async def test_what_customers_write_neither_breaks_lines_nor_steers_the_terminal(tmp_path: Path) -> None:
+    hostile = "Where\nis\tit?\x1b[2J\x1b]0;title\x07"
+    ledger = Ledger(tmp_path)
+    address = Address("slack", "T1", "C1", "1700000000.000100")
+    asked = Message(f"{address.channel}#{address.thread}", address, "U1", "customer", hostile, datetime.now(UTC))
+    await ledger.accept(asked)
+    begun = await ledger.begin(asked.id)
+    assert isinstance(begun, Begun)
+    await ledger.decide(asked.id, begun.revision, Handoff("failed", "Sorry.", hostile), customer_question=hostile)
+    await ledger.finish(asked.id, "failed", f"RuntimeError: {hostile}")
+    await ledger.close()
+    here = environment(tmp_path)
+    (line,) = frontdesk("turns", **here).stdout.splitlines()
+    assert line.split("\t")[-1].startswith("RuntimeError: Where is it?")
+    (ticket,) = frontdesk("tickets", **here).stdout.splitlines()
+    shown = frontdesk("tickets", "show", ticket.partition("\t")[0], **here).stdout
+    assert "Where\nis" in shown
+    assert "\x1b" not in line + shown
 
 
 def test_what_is_not_there_is_told(data: Path) -> None:
