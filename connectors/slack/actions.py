@@ -27,6 +27,7 @@ NOT_YOURS = "Only who asked can do this."
 ASK_YOURSELF = "Somebody else asked this. To talk to a person about something of yours, send me a message of your own."
 _OURS = "frontdesk_"
 _LINKS = ("frontdesk_open",)
+NOT_A_MEMBER = "I am not in this channel, so I cannot show it here. Type /invite and my name first."
 NOT_TAKEN = "I could not take your question just now. Please send it once more."
 _SECONDS_TO_ASK = 2.2
 """Of the three in which Slack wants to know what becomes of a form."""
@@ -102,6 +103,11 @@ class Actions:
         if not click.is_private:
             # Only the asker is shown this button, and only in a message that only they see.
             self._desk.note(click.response_url, NOT_YOURS)
+            return True
+        if not address.room.startswith("D") and not await within(
+            self._desk.settings.patience, self._is_member(click.team, address.room), True
+        ):
+            self._desk.note(click.response_url, NOT_A_MEMBER)
             return True
         await self._desk.receive(Shared(click.value, Address("slack", click.team, address.room), click.user, click.at))
         self._desk.later(

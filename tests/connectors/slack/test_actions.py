@@ -223,6 +223,25 @@ async def test_a_private_question_and_sharing_its_answer(slack: SlackServer, mod
         await until(lambda: not slack.ephemeral(room.ann))
 
 
+async def test_an_answer_is_not_taken_away_where_it_cannot_be_shared(slack: SlackServer) -> None:
+    async with answered(slack) as room:
+        elsewhere = slack.add_channel("elsewhere", [room.ann], bot_in=False)
+        for where, shared in ((elsewhere, False), (slack.dm(room.ann), True)):
+            room.heard.inbound.clear()
+            await acknowledged(slack.slash(room.ann, where, "/support", "How?"))
+            (message,) = room.heard.messages
+            await room.connector.clients.session.post(
+                message.private_reply, json={"text": "So", "blocks": private(message.id)}
+            )
+            await acknowledged(slack.click_ephemeral(room.ann, where, "frontdesk_share"))
+            if shared:
+                assert isinstance(room.heard.inbound[-1], Shared)
+            else:
+                await until(lambda: len(slack.ephemeral(room.ann)) == 2)
+                assert "/invite" in slack.ephemeral(room.ann)[1].text
+                assert len(room.heard.inbound) == 1
+
+
 async def test_a_private_answer_keeps_its_conversation(slack: SlackServer) -> None:
     async with answered(slack) as room:
         await acknowledged(slack.slash(room.ann, room.channel, "/support", "How?"))
