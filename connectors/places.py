@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
+from urllib.parse import urlsplit
 
 from agent.errors import SettingsError
 from agent.messages import Address
@@ -132,7 +133,7 @@ def slack_settings(settings: Settings, database: Path | str) -> SlackSettings:
         client_id=settings["slack_client_id"],
         client_secret=settings["slack_client_secret"],
         encryption_key=settings["encryption_key"],
-        database=f"sqlite:///{database / _TOKENS_FILE}" if isinstance(database, Path) else database,
+        database=f"sqlite:///{database / _DATABASE_FILE}" if isinstance(database, Path) else database,
         public_url=settings["slack_public_url"],
         api_url=settings["slack_api_url"],
         host=host,
@@ -158,7 +159,10 @@ def _slack(desk: Desk) -> Place:
     async def open_tickets(person: str) -> Sequence[tuple[str, str]]:
         found = await desk.ledger.tickets("open", 1_000)
         return [
-            (f"{one.number}: {' '.join(one.question.split())[:_LONGEST_TITLE]}", _link(one.conversation))
+            (
+                f"{one.number}: {' '.join(one.question.split())[:_LONGEST_TITLE]}",
+                client_link(desk.settings, one.conversation),
+            )
             for one in found
             if one.customer == person
         ]
@@ -173,8 +177,15 @@ def _slack(desk: Desk) -> Place:
     )
 
 
-def _link(address: Address) -> str:
-    return f"https://app.slack.com/client/{address.space}/{address.room}"
+def client_link(settings: Settings, address: Address) -> str:
+    """Where a room is read in a browser."""
+    return f"https://app.{_slack_domain(settings)}/client/{address.space}/{address.room}"
+
+
+def _slack_domain(settings: Settings) -> str:
+    """Of GovSlack, where the API is there; else the usual one, also behind a proxy."""
+    host = urlsplit(settings["slack_api_url"]).hostname or ""
+    return "slack-gov.com" if f".{host}".endswith(".slack-gov.com") else "slack.com"
 
 
 def _of_slack(ids: Sequence[str]) -> tuple[str, ...]:
@@ -182,5 +193,6 @@ def _of_slack(ids: Sequence[str]) -> tuple[str, ...]:
     return tuple(one for one in ids if one and (":" not in one or one.startswith("slack:")))
 
 
-_TOKENS_FILE = "slack.sqlite3"
+_DATABASE_FILE = "frontdesk.sqlite3"
+"""Where everything is kept: what is installed stands beside it."""
 _EVENTS_PATH = "/slack/events"

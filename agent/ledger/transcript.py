@@ -9,7 +9,21 @@ from functools import cache
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, case, func, insert, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from agent.ledger.database import Part
 from agent.ledger.records import (
@@ -41,7 +55,8 @@ class Transcript(Part):
     async def accept(self, message: Message) -> Accepted:
         """Store a message, in its conversation; a customer's gets a turn. Once: `new` is false for one that is known.
 
-        What staff say makes the conversation theirs, until a customer addresses the agent again. Raises `StoreError`.
+        What staff say makes the conversation theirs, with what is not answered yet, until a customer addresses the agent
+        again. Raises `StoreError`.
         """
         return await self._database.write(_accept, storable_message(message))
 
@@ -154,6 +169,9 @@ def _accept(connection: Connection, message: Message) -> Accepted:
     answered = message.role == "customer" and (mode == "agent" or message.addressed)
     mode = "agent" if answered else "staff" if message.role == "staff" else mode
     connection.execute(ADD_MESSAGE, message_row(message, str(conversation)))
+    if message.role == "staff":
+        # They have taken over: what the agent is writing, or has still to begin, is theirs to answer.
+        _end_undecided(connection, str(conversation), "withdrawn", messages.c.sent_at <= message.sent_at)
     if answered:
         connection.execute(_ADD_TURN, new_turn(message.id, str(conversation), message.id))
     bump(connection, str(conversation), mode=mode, customer=customer)
@@ -311,18 +329,27 @@ def _stop(connection: Connection, address: Address) -> tuple[str, ...]:
     row = locked(connection, found.id) if found is not None else None
     if row is None:
         return ()
-    undecided = select(turns.c.id).where(
-        turns.c.conversation == row.id, turns.c.state.in_(("queued", "running")), turns.c.result.is_(None)
-    )
-    ids = tuple(connection.execute(undecided.order_by(turns.c.created_at, turns.c.id)).scalars())
-    for turn in ids:
-        connection.execute(
-            update(turns).where(turns.c.id == turn).values(state="stopped", finished_at=datetime.now(UTC))
-        )
-        of_it = update(messages).where(messages.c.id == turn, messages.c.answered_by.is_(None))
-        connection.execute(of_it.values(answered_by=turn))
+    ids = _end_undecided(connection, row.id, "stopped")
     if ids:
         bump(connection, row.id)
+    return ids
+
+
+def _end_undecided(
+    connection: Connection, conversation: str, state: str, *which: ColumnElement[bool]
+) -> tuple[str, ...]:
+    """End the turns of a conversation that are not decided yet; `which` are conditions on what they answer."""
+    undecided = (
+        select(turns.c.id)
+        .join(messages, messages.c.id == turns.c.message)
+        .where(turns.c.conversation == conversation, turns.c.state.in_(("queued", "running")), turns.c.result.is_(None))
+    )
+    found = connection.execute(undecided.where(*which).order_by(turns.c.created_at, turns.c.id))
+    ids = tuple(found.scalars())
+    for turn in ids:
+        connection.execute(update(turns).where(turns.c.id == turn).values(state=state, finished_at=datetime.now(UTC)))
+        of_it = update(messages).where(messages.c.id == turn, messages.c.answered_by.is_(None))
+        connection.execute(of_it.values(answered_by=turn))
     return ids
 
 

@@ -52,7 +52,10 @@ async def findings(settings: Settings) -> AsyncGenerator[Finding]:
     team = ""
     if settings["slack_bot_token"]:
         client = AsyncWebClient(settings["slack_bot_token"], settings["slack_api_url"], timeout=_SECONDS)
-        answer, problem = await _asked(client, "auth.test")
+        answer, problem = await _asked(client, "auth.test", post=True)
+        if problem and client.base_url in problem:
+            yield Finding("Slack", False, problem, _REACH)
+            return
         if problem:
             yield Finding("Slack", False, f"SLACK_BOT_TOKEN: {problem}", _HINTS.get(problem, _INSTALL))
         else:
@@ -123,7 +126,8 @@ async def _asked(
     except SlackApiError as error:
         return {}, str(error.response.get("error") or "refused")
     except (aiohttp.ClientError, OSError, TimeoutError, AttributeError) as error:
-        return {}, f"{client.base_url} cannot be reached: {str(error) or type(error).__name__}"
+        reason = getattr(getattr(error, "os_error", None), "strerror", None) or str(error) or type(error).__name__
+        return {}, f"{client.base_url} cannot be reached: {reason}"
     granted = next((str(value) for key, value in response.headers.items() if key.lower() == "x-oauth-scopes"), "")
     data = response.data if isinstance(response.data, dict) else {}
     return {**data, _GRANTED: granted}, ""
@@ -131,6 +135,7 @@ async def _asked(
 
 _GRANTED = "granted scopes"
 _SECONDS = 10
+_REACH = "Look at the network of this machine, and at SLACK_API_URL if you set it."
 _INSTALL = "Copy the Bot User OAuth Token from OAuth & Permissions on api.slack.com/apps again."
 _HINTS = {
     "account_inactive": "The app was removed from the workspace: install it again, and copy its new token.",

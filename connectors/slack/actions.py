@@ -27,6 +27,10 @@ NOT_YOURS = "Only who asked can do this."
 ASK_YOURSELF = "Somebody else asked this. To talk to a person about something of yours, send me a message of your own."
 _OURS = "frontdesk_"
 _LINKS = ("frontdesk_open",)
+NOT_A_MEMBER = "I am not in this channel, so I cannot show it here. Type /invite and my name first."
+NOT_TAKEN = "I could not take your question just now. Please send it once more."
+_SECONDS_TO_ASK = 2.2
+"""Of the three in which Slack wants to know what becomes of a form."""
 
 _log = logging.getLogger(__name__)
 
@@ -99,6 +103,11 @@ class Actions:
         if not click.is_private:
             # Only the asker is shown this button, and only in a message that only they see.
             self._desk.note(click.response_url, NOT_YOURS)
+            return True
+        if not address.room.startswith("D") and not await within(
+            self._desk.settings.patience, self._is_member(click.team, address.room), True
+        ):
+            self._desk.note(click.response_url, NOT_A_MEMBER)
             return True
         await self._desk.receive(Shared(click.value, Address("slack", click.team, address.room), click.user, click.at))
         self._desk.later(
@@ -194,7 +203,11 @@ class Actions:
         if team and user and view.get("callback_id") == REASON:
             await self._told_why(team, user, kept, reason_of(_mapping(view.get("state"))))
         elif team and user and view.get("callback_id") == ASK:
-            await self._asked(team, user, body, kept, question_of(_mapping(view.get("state"))))
+            words = question_of(_mapping(view.get("state")))
+            if words and not await self._asked(team, user, body, kept, words):
+                # Nothing is stored: the form stays, with the words in it.
+                await ack(response_action="errors", errors={"question": NOT_TAKEN})
+                return
         await ack()
 
     async def _told_why(self, team: str, user: str, kept: Mapping[str, str], reason: str) -> None:
@@ -203,19 +216,18 @@ class Actions:
             address = Address("slack", team, room, kept.get("thread", ""))
             await self._desk.receive(Feedback(address, turn, user, False, datetime.now(UTC), reason))
 
-    async def _asked(self, team: str, user: str, body: Mapping[str, Any], kept: Mapping[str, str], words: str) -> None:
+    async def _asked(self, team: str, user: str, body: Mapping[str, Any], kept: Mapping[str, str], words: str) -> bool:
+        """Whether the question is stored."""
         room, home = identifier(kept.get("room")), _home_of(body)
-        if not words:
-            return
         if not room:
-            self._desk.later(self.ask_directly(team, user, home, words), "a question was lost")
-            return
+            return await within(_SECONDS_TO_ASK, self.ask_directly(team, user, home, words), False)
         ts = self._desk.stamp(str(_mapping(body.get("view")).get("id") or body.get("trigger_id")))
         outside = await self._desk.author_is_outside(team, user, home)
         address = Address("slack", team, room, private_thread(user))
-        await self._desk.receive(
-            asked(address, ts, user, home, words, outsiders=outside, private_reply=f"ephemeral:{room}")
-        )
+        # By the command's address, for the app need not be in the channel.
+        reply = kept.get("response_url") or f"ephemeral:{room}"
+        await self._desk.receive(asked(address, ts, user, home, words, outsiders=outside, private_reply=reply))
+        return True
 
     def _open(self, team: str, body: Mapping[str, Any], view: Mapping[str, Any]) -> None:
         open_view(self._desk, team, body, view)

@@ -45,7 +45,8 @@ class Commands:
             await self._ask(team, user, body, words)
             await ack()
         else:
-            open_view(desk, team, body, ask_view(private_metadata=json.dumps({"room": room})))
+            kept = {"room": room, "response_url": str(body.get("response_url") or "")}
+            open_view(desk, team, body, ask_view(private_metadata=json.dumps(kept)))
             await ack()
 
     async def _ask(self, team: str, user: str, body: dict[str, Any], text: str, *, wants_person: bool = False) -> None:

@@ -22,7 +22,7 @@ from connectors.composition import (
     database_of,
     model_choices,
 )
-from connectors.places import build_connectors, described, slack_mode, slack_settings
+from connectors.places import build_connectors, client_link, described, slack_mode, slack_settings
 
 SLACK = Address("slack", "T1", "C1", "1699.01")
 HERE = "http://127.0.0.1:9/v1#"
@@ -290,9 +290,22 @@ members = ["U1", "slack:T1/U2", "discord:G1/1"]
     told = slack_settings(settings, tmp_path)
     assert (told.host, told.port, told.commands) == ("127.0.0.1", 3001, ("/ask", "/handoff"))
     assert (told.staff, told.staff_channel) == (("U1", "slack:T1/U2"), "")
-    assert told.database == f"sqlite:///{tmp_path / 'slack.sqlite3'}"
+    assert told.database == f"sqlite:///{tmp_path / 'frontdesk.sqlite3'}"
     assert described("slack", settings) == "signed HTTP at 127.0.0.1:3001/slack/events"
     assert "xoxb" not in repr(told)
+
+
+@pytest.mark.parametrize(
+    ("api", "host"),
+    [
+        ("https://slack.com/api/", "app.slack.com"),
+        ("https://slack-gov.com/api/", "app.slack-gov.com"),
+        ("https://proxy.example/slack/api/", "app.slack.com"),
+    ],
+)
+def test_links_lead_to_the_slack_that_is_used(tmp_path: Path, api: str, host: str) -> None:
+    settings = read(tmp_path, SLACK_API_URL=api, **BOT, **SIGNING)
+    assert client_link(settings, Address("slack", "T1", "C1")) == f"https://{host}/client/T1/C1"
 
 
 def test_the_database_is_a_directory_or_postgres(tmp_path: Path) -> None:

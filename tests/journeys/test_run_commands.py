@@ -9,10 +9,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from agent.ledger import Begun, Ledger
+from agent.messages import Address, Handoff, Message
 from tests.journeys.running import FRONTDESK, Running, environment, running, tokens
 from tests.servers.slack import SlackServer, serving
 
@@ -207,6 +210,26 @@ def test_turns_tickets_and_erasing_while_it_runs(desk: Running, data: Path, slac
     assert desk.stop() == 0
 
 
+async def test_what_customers_write_neither_breaks_lines_nor_steers_the_terminal(tmp_path: Path) -> None:
+    hostile = "Where\nis\tit?\x1b[2J\x1b]0;title\x07"
+    ledger = Ledger(tmp_path)
+    address = Address("slack", "T1", "C1", "1700000000.000100")
+    asked = Message(f"{address.channel}#{address.thread}", address, "U1", "customer", hostile, datetime.now(UTC))
+    await ledger.accept(asked)
+    begun = await ledger.begin(asked.id)
+    assert isinstance(begun, Begun)
+    await ledger.decide(asked.id, begun.revision, Handoff("failed", "Sorry.", hostile), customer_question=hostile)
+    await ledger.finish(asked.id, "failed", f"RuntimeError: {hostile}")
+    await ledger.close()
+    here = environment(tmp_path)
+    (line,) = frontdesk("turns", **here).stdout.splitlines()
+    assert line.split("\t")[-1].startswith("RuntimeError: Where is it?")
+    (ticket,) = frontdesk("tickets", **here).stdout.splitlines()
+    shown = frontdesk("tickets", "show", ticket.partition("\t")[0], **here).stdout
+    assert "Where\nis" in shown
+    assert "\x1b" not in line + shown
+
+
 def test_what_is_not_there_is_told(data: Path) -> None:
     here = environment(data)
     assert "There is no ticket 7." in frontdesk("tickets", "show", "7", **here).stderr
@@ -247,6 +270,10 @@ def test_doctor_looks_at_slack(data: Path, slack: SlackServer) -> None:
     assert "FAIL  Slack app token: invalid_auth" in ill.stdout
     assert f"FAIL  staff channel: slack:{slack.team.id}/{elsewhere}: the app is no member of it" in ill.stdout
     assert "secretsecret" not in ill.stdout + ill.stderr
+    away = frontdesk("doctor", **(here | {"SLACK_API_URL": "http://127.0.0.1:9/api/"})).stdout
+    assert "FAIL  Slack: http://127.0.0.1:9/api/ cannot be reached" in away
+    assert "Look at the network of this machine" in away
+    assert "api.slack.com" not in away, "the tokens may well be right"
 
 
 def test_the_log_may_be_json(data: Path, slack: SlackServer) -> None:

@@ -115,6 +115,24 @@ def test_a_direct_message_is_answered(house: House) -> None:
     assert "Pets allowed" in answers(house, direct, 3)[-1].text
 
 
+def test_stop_ends_an_answer_and_its_session(house: House) -> None:
+    slack = house.slack
+    ann = slack.add_user("ann")
+    direct = slack.dm(ann)
+    with house.talking.held(pieces=4):
+        ts = slack.say(ann, direct, QUESTION)
+        draft = house.draft(direct, ts)
+        slack.wait_for(lambda: slack.sessions.get((direct, ts), {}).get("status") == "processing")
+        assert slack.sessions[direct, ts]["title"] == QUESTION
+        assert slack.stop_session(ann, direct, ts) == [draft.ts]
+        slack.wait_for(lambda: slack.sessions[direct, ts]["status"] == "active", 20)
+    again = slack.say(ann, direct, PETS)
+    house.final(direct, again, "Pets allowed", BUTTON)
+    (stopped,) = slack.replies_to(direct, ts)
+    assert stopped.streaming == "stopped_by_user"
+    assert "to write a review" not in stopped.text
+
+
 def test_a_mention_is_answered_with_its_source_and_followed(house: House) -> None:
     ann, room = house.room()
     bob = house.slack.add_user("bob")
@@ -172,6 +190,17 @@ def test_a_command_is_answered_privately_and_shared(house: House) -> None:
     house.slack.wait_for(lambda: ours(house, room) and not house.slack.ephemeral(ann, room), 20)
     (shared,) = ours(house, room)
     assert shared.text.startswith("You have 14 days")
+
+
+def test_a_form_is_answered_where_the_app_is_no_member(house: House) -> None:
+    slack = house.slack
+    ann = slack.add_user("ann")
+    elsewhere = slack.add_channel("elsewhere", [ann], private=True, bot_in=False)
+    slack.slash(ann, elsewhere, "/support")
+    view = slack.wait_for(lambda: [one for one in slack.views if one.user == ann])[0]
+    slack.submit(ann, view.id, {"question": QUESTION})
+    (private,) = slack.wait_for(lambda: slack.ephemeral(ann, elsewhere), 20)
+    assert private.text.startswith("You have 14 days")
 
 
 def test_a_shortcut_asks_about_a_message(house: House) -> None:

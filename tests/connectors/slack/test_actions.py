@@ -223,6 +223,25 @@ async def test_a_private_question_and_sharing_its_answer(slack: SlackServer, mod
         await until(lambda: not slack.ephemeral(room.ann))
 
 
+async def test_an_answer_is_not_taken_away_where_it_cannot_be_shared(slack: SlackServer) -> None:
+    async with answered(slack) as room:
+        elsewhere = slack.add_channel("elsewhere", [room.ann], bot_in=False)
+        for where, shared in ((elsewhere, False), (slack.dm(room.ann), True)):
+            room.heard.inbound.clear()
+            await acknowledged(slack.slash(room.ann, where, "/support", "How?"))
+            (message,) = room.heard.messages
+            await room.connector.clients.session.post(
+                message.private_reply, json={"text": "So", "blocks": private(message.id)}
+            )
+            await acknowledged(slack.click_ephemeral(room.ann, where, "frontdesk_share"))
+            if shared:
+                assert isinstance(room.heard.inbound[-1], Shared)
+            else:
+                await until(lambda: len(slack.ephemeral(room.ann)) == 2)
+                assert "/invite" in slack.ephemeral(room.ann)[1].text
+                assert len(room.heard.inbound) == 1
+
+
 async def test_a_private_answer_keeps_its_conversation(slack: SlackServer) -> None:
     async with answered(slack) as room:
         await acknowledged(slack.slash(room.ann, room.channel, "/support", "How?"))
@@ -259,8 +278,28 @@ async def test_a_form_for_a_question(slack: SlackServer) -> None:
         (view,) = await until(lambda: slack.views)
         await asyncio.to_thread(slack.submit, room.ann, view.id, {"question": "How so?"})
         (message,) = room.heard.messages
-        assert message.private_reply == f"ephemeral:{room.channel}"
+        assert message.private_reply == slack.sent("slash_commands")[0].payload["response_url"]
         assert (message.text, message.address.thread) == ("How so?", f"private-{room.ann}")
+
+
+async def test_a_form_whose_question_cannot_be_stored_stays(slack: SlackServer) -> None:
+    async with answered(slack) as room:
+        await acknowledged(slack.global_shortcut(room.ann, "new_request"))
+        (view,) = await until(lambda: slack.views)
+        for broken in ("conversations.open", "chat.postMessage"):
+            slack.fail(broken, "429", retry_after=30)
+            told = await asyncio.to_thread(slack.submit, room.ann, view.id, {"question": "How so?"})
+            assert told["response_action"] == "errors"
+            assert "once more" in told["errors"]["question"]
+        assert room.heard.messages == []
+        room.heard.open.clear()
+        sending = asyncio.create_task(asyncio.to_thread(slack.submit, room.ann, view.id, {"question": "How so?"}))
+        await until(lambda: len(slack.visible(slack.dm(room.ann))) == 1)
+        await asyncio.sleep(0.2)
+        assert not sending.done(), "it is acknowledged when it is stored"
+        room.heard.open.set()
+        assert await sending is None
+        assert [message.text for message in room.heard.messages] == ["How so?"]
 
 
 async def test_shortcuts(slack: SlackServer) -> None:
