@@ -41,7 +41,7 @@ class Listening:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._threads = Threads(desk.clients, desk.settings.patience)
+        self._threads = Threads(desk)
         self._greeted: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._untitled: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent.messages import Attachment, Message
-from connectors.slack.clients import Clients
+from connectors.slack.desk import Desk
 from connectors.slack.events import RoomFacts, files_of, is_said_by_person
 from connectors.slack.incoming import text_of
 from connectors.slack.people import FAULTS
@@ -23,11 +23,10 @@ _Said = tuple[str, tuple[Attachment, ...]]
 
 
 class Threads:
-    """Reads threads, for at most `patience` seconds each. Slack tells of a mention twice: it is read once."""
+    """Reads threads, with the patience of the settings. Slack tells of a mention twice: it is read once."""
 
-    def __init__(self, clients: Clients, patience: float) -> None:
-        self._clients = clients
-        self._patience = patience
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
         self._read: OrderedDict[str, asyncio.Task[_Said]] = OrderedDict()
 
     async def asked(self, message: Message) -> Message:
@@ -38,23 +37,22 @@ class Threads:
             return message
         reading = self._read.get(message.id)
         if reading is None:
-            reading = self._read[message.id] = asyncio.create_task(self._said_before(message))
+            reading = self._read[message.id] = self._desk.start(self._said_before(message))
             reading.add_done_callback(lambda task: task.cancelled() or task.exception())
             while len(self._read) > _MOST_REMEMBERED:
                 self._read.popitem(last=False)
         try:
-            text, attachments = await asyncio.wait_for(asyncio.shield(reading), self._patience)
+            text, attachments = await asyncio.wait_for(asyncio.shield(reading), self._desk.settings.patience)
         except FAULTS:
             return message
         return replace(message, text=text, attachments=attachments)
 
     async def _said_before(self, message: Message) -> _Said:
         team = message.address.space
-        own = await self._clients.identity(team)
+        clients = self._desk.clients
+        own = await clients.identity(team)
         args = {"channel": message.address.room, "ts": message.address.thread, "limit": _MOST_MESSAGES}
-        told = await self._clients.request(
-            team, "conversations.replies", args | {"latest": message.id.rpartition("#")[2]}
-        )
+        told = await clients.request(team, "conversations.replies", args | {"latest": message.id.rpartition("#")[2]})
         facts = RoomFacts(team, own.user, own.bot)
         said: list[Mapping[str, Any]] = []
         for one in told.get("messages") or ():

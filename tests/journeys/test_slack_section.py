@@ -79,5 +79,5 @@ def test_the_readmes_slack_section_leads_to_a_first_answer(
         for where, ts in zip((direct, room), asked, strict=True):
             (reply,) = answered(slack, where, ts)
             assert "One subject for each document" in reply.text
-        assert "WARNING" not in started.errors
+        assert "no scope" not in started.errors
         assert started.stop() == 0
