@@ -92,13 +92,18 @@ class Message:
     """Where a reply goes that only the author may see, as the platform named it; empty for a reply that all may see."""
     author_space: str = ""
     """The author's own workspace, if it is not the address's."""
+    asks: bool = False
+    """It was put where questions are asked, a post in a forum: a question, whatever its words look like."""
     internal: bool = False
     """A reply of the agent that rests on documents that not everyone may read."""
 
     @property
     def starts_thread(self) -> bool:
         """It is said into its room, and the thread of its address begins with it."""
-        return self.id == f"{self.address.channel}#{self.address.thread}"
+        channel, _, own = self.id.rpartition("#")
+        thread = self.address.thread
+        # Some platforms write ids with zeros before them, so that they sort as text.
+        return bool(thread) and channel == self.address.channel and own.lstrip("0") == thread.lstrip("0")
 
     @property
     def person(self) -> str:
@@ -135,6 +140,16 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
+class Solved:
+    """The customer says that it is solved, or staff do. `turn` is the id of the turn whose conversation is over."""
+
+    address: Address
+    turn: str
+    author: str
+    solved_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Shared:
     """Who asked privately wants all at `address` to see the answer of this turn."""
 
@@ -156,7 +171,7 @@ class Feedback:
     reason: str | None = None
 
 
-Inbound = Message | Edited | Deleted | Stopped | Shared | Feedback
+Inbound = Message | Edited | Deleted | Stopped | Solved | Shared | Feedback
 """What a connector hears from people."""
 
 
