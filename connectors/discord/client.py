@@ -16,6 +16,7 @@ import aiohttp
 import discord
 import yarl
 from discord.gateway import DiscordWebSocket, KeepAliveHandler
+from discord.http import Route
 
 from connectors.discord.budget import Spent
 
@@ -97,7 +98,15 @@ class Client(discord.AutoShardedClient):
     """The library's client, which caches nothing but channels, and tells its keeper how it fares."""
 
     def __init__(
-        self, keeper: Keeper, told: Handlers, intents: discord.Intents, shards: int, address: yarl.URL, pauses: Pauses
+        self,
+        keeper: Keeper,
+        told: Handlers,
+        intents: discord.Intents,
+        shards: int,
+        address: yarl.URL,
+        pauses: Pauses,
+        *,
+        api_url: str,
     ) -> None:
         discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
         super().__init__(
@@ -114,6 +123,8 @@ class Client(discord.AutoShardedClient):
         # There is no other way to choose the address, and to know of a connection that is cut off while it begins.
         self._connect, self._address = self.http.ws_connect, address
         self.http.ws_connect = self._ws_connect  # type: ignore[method-assign]
+        self._request, self._api_url = self.http.request, api_url.rstrip("/")
+        self.http.request = self._request_there  # type: ignore[method-assign]
         self._sockets: list[aiohttp.ClientWebSocketResponse] = []
         self._keeper, self._told = keeper, told
         self._launches: dict[int, int] = {}
@@ -153,6 +164,11 @@ class Client(discord.AutoShardedClient):
         socket = await self._connect(str(address), compress=compress)
         self._sockets = [*(one for one in self._sockets if not one.closed), socket]
         return socket
+
+    async def _request_there(self, route: Route, **more: Any) -> Any:
+        """What the library asks by itself, when it logs in, goes to the address that is set."""
+        route.url = self._api_url + route.url.removeprefix(Route.BASE)
+        return await self._request(route, **more)
 
     async def launch_shard(self, gateway: yarl.URL, shard_id: int, *, initial: bool = False) -> None:
         """Connect a shard. The library tries for ever, by calling this again; when no shard is reached, it ends instead."""

@@ -128,7 +128,10 @@ class Gateway:
         shards = max(1, int(told["shards"]))
         self._budget.told(told["session_start_limit"], shards)
         address = yarl.URL(self._settings.gateway_url or str(told["url"]))
-        client = self.client = Client(self, self._handlers, self._intents(), shards, address, self._pauses)
+        api_url = self._settings.api_url
+        client = self.client = Client(
+            self, self._handlers, self._intents(), shards, address, self._pauses, api_url=api_url
+        )
         self._shards = shards
         starting = asyncio.get_running_loop().create_task(client.start(self._settings.token))
         try:

@@ -163,7 +163,7 @@ class Invocation:
 
     async def _request(self, method: str, path: str, owner: int, body: Mapping[str, Any] | None) -> None:
         # Named after a webhook, so that every interaction has limits of its own.
-        names = {"webhook_id": owner, "webhook_token": self.interaction.token}
+        names: dict[str, Any] = {"webhook_id": owner, "webhook_token": self.interaction.token}
         try:
             await self._desk.rest.request(method, path, json=body, patience=_SECONDS_TO_ANSWER, **names)
         except Refused as error:

@@ -66,7 +66,10 @@ def test_who_and_what_is_mentioned_has_a_name() -> None:
         ("use </support ask:1234567890123456>", "use /support ask"),
         ("see <id:customize> and <id:linked-roles:1234567890123456>", "see Channels & Roles and Linked Roles"),
         ("<https://acme.test/a?b=c>", "https://acme.test/a?b=c"),
-        ("[here](<https://acme.test>) or [there](https://acme.test)", "[here](https://acme.test) or [there](https://acme.test)"),
+        (
+            "[here](<https://acme.test>) or [there](https://acme.test)",
+            "[here](https://acme.test) or [there](https://acme.test)",
+        ),
         ("write to <help@acme.test> or <+491234567>", "write to help@acme.test or +491234567"),
         (r"\<t:1771289283>", r"\<t:1771289283>"),
         ("if a < b and b > c", "if a < b and b > c"),
@@ -143,7 +146,13 @@ def test_what_is_no_text_is_said_in_words_when_there_is_none() -> None:
     assert read("", **sticker) == "[Sticker: Wave]"
     assert read("Hi", **sticker) == "Hi"
     answers = [{"answer_id": number, "poll_media": {"text": text}} for number, text in enumerate(("red", "blue"), 1)]
-    poll = {"question": {"text": "Which?"}, "answers": answers, "expiry": None, "allow_multiselect": False, "layout_type": 1}
+    poll = {
+        "question": {"text": "Which?"},
+        "answers": answers,
+        "expiry": "2026-02-18T00:48:03.193000+00:00",
+        "allow_multiselect": False,
+        "layout_type": 1,
+    }
     assert read("", poll=poll) == "[Poll: Which? (red / blue)]"
     assert read("", attachments=[saying.VOICE]) == "[Voice message]"
     fields = [{"name": "Status", "value": "down <t:1771289283:d>", "inline": True}]
@@ -202,7 +211,9 @@ def test_at_most_twenty_files() -> None:
 # Anything -------------------------------------------------------------------------------------------------------------
 
 MARKUP = st.lists(
-    st.sampled_from([ME, f"<@&{BOT_ROLE}>", "||", "`", "```", "<t:1:R>", "<", ">", "> ", "\n", "\x00", "\x000\x00", "a", "\\", " "])
+    st.sampled_from(
+        [ME, f"<@&{BOT_ROLE}>", "||", "`", "```", "<t:1:R>", "<", ">", "> ", "\n", "\x00", "\x000\x00", "a", "\\", " "]
+    )
     | st.text(max_size=5),
     max_size=60,
 ).map("".join)
@@ -220,7 +231,16 @@ def test_whatever_is_written_is_read(content: str, earlier: str) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        *("`" * 8_000, "` `` " * 1_600, "|" * 8_000, "||" + "a" * 7_998, "<" * 8_000, ME * 380, " " * 8_000 + ME, f"{ME} " * 360),
+        *(
+            "`" * 8_000,
+            "` `` " * 1_600,
+            "|" * 8_000,
+            "||" + "a" * 7_998,
+            "<" * 8_000,
+            ME * 380,
+            " " * 8_000 + ME,
+            f"{ME} " * 360,
+        ),
         *("<t:" * 2_600, "```a" * 2_000, "a ," * 2_600 + ME, "".join("`" * n + " " for n in range(1, 125))),
     ],
 )
