@@ -20,6 +20,8 @@ Role = Literal["customer", "agent", "staff"]
 Mode = Literal["agent", "staff", "closed"]
 Outcome = Literal["answered", "asked_back", "handoff"]
 HandoffReason = Literal["asked", "unsure", "policy", "failed"]
+_DIGITS = 20
+"""Of the largest number that a platform numbers messages by, 2**64 - 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,13 @@ class Address:
     def channel(self) -> str:
         """The id of the channel that the conversation takes place in: the address without the thread."""
         return f"{self.connector}:{self.space}/{self.room}"
+
+    def ids_of(self, own: str) -> tuple[str, ...]:
+        """The ids that a message in this channel may have whose platform calls it `own`.
+
+        Some platforms write ids with zeros before them, so that they sort as text.
+        """
+        return f"{self.channel}#{own}", f"{self.channel}#{own.zfill(_DIGITS)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +109,7 @@ class Message:
     @property
     def starts_thread(self) -> bool:
         """It is said into its room, and the thread of its address begins with it."""
-        channel, _, own = self.id.rpartition("#")
-        thread = self.address.thread
-        # Some platforms write ids with zeros before them, so that they sort as text.
-        return bool(thread) and channel == self.address.channel and own.lstrip("0") == thread.lstrip("0")
+        return bool(self.address.thread) and self.id in self.address.ids_of(self.address.thread)
 
     @property
     def person(self) -> str:

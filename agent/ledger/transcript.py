@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, case, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, insert, or_, select, text, update
 
 from agent.ledger.database import Part
 from agent.ledger.records import (
@@ -24,8 +24,8 @@ from agent.ledger.records import (
     storable_all,
     storable_message,
 )
-from agent.ledger.tables import conversations, messages, posts, turns
-from agent.messages import Address, Attachment, Conversation, Deleted, Edited, Message, Stopped, Summary
+from agent.ledger.tables import conversations, messages, posts, tickets, turns
+from agent.messages import Address, Attachment, Conversation, Deleted, Edited, Message, Solved, Stopped, Summary
 from agent.rooms import Glance
 
 JOIN_SECONDS = 900
@@ -59,6 +59,13 @@ class Transcript(Part):
     async def stop(self, stopped: Stopped) -> tuple[str, ...]:
         """End the turns of the conversation that are not decided yet; their ids. Raises `StoreError`."""
         return await self._database.write(_stop, storable_address(stopped.address))
+
+    async def solve(self, solved: Solved) -> Address | None:
+        """Close a conversation and its open ticket, and end its turns that are not decided yet. Raises `StoreError`.
+
+        What was said after that moment stands. Its address; `None` when it is not known.
+        """
+        return await self._database.write(_solve, solved)
 
     async def read_attachments(self, message: str, attachments: Sequence[Attachment]) -> None:
         """Keep what was read of the files of a message, unless it was deleted meanwhile. Raises `StoreError`."""
@@ -123,7 +130,8 @@ def _accept(connection: Connection, message: Message) -> Accepted:
         if str(message.address) != row.id:
             message = replace(message, reply_in=message.reply_in or message.address.thread)
     message = replace(message, address=conversation)
-    answered = message.role == "customer" and (mode == "agent" or message.addressed)
+    # One that was closed goes on.
+    answered = message.role == "customer" and (mode != "staff" or message.addressed)
     mode = "agent" if answered else "staff" if message.role == "staff" else mode
     connection.execute(insert(messages).values(message_row(message, str(conversation))))
     if answered:
@@ -162,14 +170,17 @@ def _new(message: Message, customer: str) -> dict[str, Any]:
     }
 
 
+def begun_with(address: Address) -> list[Any]:
+    """Queries for the id of the conversation of the message, or of the post, that the thread of an address began with."""
+    said = select(messages.c.conversation).where(messages.c.id.in_(address.ids_of(address.thread))).limit(1)
+    posted = select(turns.c.conversation).join(posts, posts.c.turn == turns.c.id)
+    posted = posted.where(posts.c.id == address.thread, posts.c.channel == address.channel).limit(1)
+    return [said.scalar_subquery(), posted.scalar_subquery()]
+
+
 def _found(connection: Connection, address: Address) -> Row[Any] | None:
     """The conversation at an address: its own, or that of the message or post that the thread began with."""
-    ids: list[Any] = [str(address)]
-    if address.thread:
-        begun = select(messages.c.conversation).where(messages.c.id == f"{address.channel}#{address.thread}")
-        posted = select(turns.c.conversation).join(posts, posts.c.turn == turns.c.id)
-        posted = posted.where(posts.c.id == address.thread, posts.c.channel == address.channel).limit(1)
-        ids += [begun.scalar_subquery(), posted.scalar_subquery()]
+    ids: list[Any] = [str(address), *(begun_with(address) if address.thread else [])]
     found = connection.execute(select(conversations).where(conversations.c.id.in_(ids))).all()
     return min(found, key=lambda row: row.id != str(address), default=None)
 
@@ -285,10 +296,16 @@ def _delete(connection: Connection, deleted: Deleted) -> Change | None:
 def _stop(connection: Connection, address: Address) -> tuple[str, ...]:
     found = _found(connection, address)
     row = locked(connection, found.id) if found is not None else None
-    if row is None:
-        return ()
-    undecided = select(turns.c.id).where(
-        turns.c.conversation == row.id, turns.c.state.in_(("queued", "running")), turns.c.result.is_(None)
+    return _end_undecided(connection, row.id) if row is not None else ()
+
+
+def _end_undecided(connection: Connection, conversation: str, *of: ColumnElement[bool]) -> tuple[str, ...]:
+    """End the turns of a conversation that are not decided yet; of messages of which all this is true."""
+    undecided = (
+        select(turns.c.id)
+        .join(messages, messages.c.id == turns.c.message)
+        .where(turns.c.conversation == conversation, turns.c.state.in_(("queued", "running")))
+        .where(turns.c.result.is_(None), *of)
     )
     ids = tuple(connection.execute(undecided.order_by(turns.c.created_at, turns.c.id)).scalars())
     for turn in ids:
@@ -298,8 +315,30 @@ def _stop(connection: Connection, address: Address) -> tuple[str, ...]:
         of_it = update(messages).where(messages.c.id == turn, messages.c.answered_by.is_(None))
         connection.execute(of_it.values(answered_by=turn))
     if ids:
-        bump(connection, row.id)
+        bump(connection, conversation)
     return ids
+
+
+def _solve(connection: Connection, solved: Solved) -> Address | None:
+    turn = select(turns.c.conversation).where(turns.c.id == storable(solved.turn))
+    conversation = connection.execute(turn).scalar()
+    if conversation is None:
+        found = _found(connection, storable_address(solved.address))
+        conversation = found.id if found is not None else None
+    row = locked(connection, conversation) if conversation is not None else None
+    if row is None:
+        return None
+    _end_undecided(connection, row.id, messages.c.sent_at <= solved.solved_at)
+    later = select(messages.c.id).where(
+        messages.c.conversation == row.id, messages.c.role == "customer", messages.c.sent_at > solved.solved_at
+    )
+    if connection.execute(later.limit(1)).scalar() is None:
+        by = f"{solved.address.connector}:{solved.address.space}/{solved.author}"
+        opened = update(tickets).where(tickets.c.conversation == row.id, tickets.c.status == "open")
+        connection.execute(opened.values(status="resolved", resolved_at=solved.solved_at, resolved_by=storable(by)))
+        if row.mode != "closed":
+            bump(connection, row.id, mode="closed")
+    return address_of(row)
 
 
 def _read_attachments(connection: Connection, message: str, attachments: Sequence[Attachment]) -> None:
