@@ -13,7 +13,7 @@ from connectors.channels import staff_room
 from connectors.commands.findings import Finding
 from connectors.commands.options import Options
 from connectors.composition import read_settings
-from connectors.places import prompts_of, slack_mode
+from connectors.places.slack import prompts_of, slack_mode
 
 if TYPE_CHECKING:
     from slack_sdk.web.async_client import AsyncWebClient

@@ -97,6 +97,12 @@ class DiscordConnector:
             return "Discord refuses DISCORD_TOKEN: reset it at https://discord.com/developers/applications, and set the new one"
         return self._gateway.problem if self._gateway is not None else self._trouble
 
+    @property
+    def servers(self) -> int:
+        """In how many servers it is, as far as the gateway has told."""
+        client = self._gateway.client if self._gateway is not None else None
+        return len(client.guilds) if client is not None else 0
+
     # Hearing.
 
     async def listen(self, receive: Receive, /) -> None:

@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from agent.errors import FrontdeskError
 from agent.messages import Address
 from connectors.connector import Receive
 from connectors.discord.errors import Doubtful, Limited, Refused
 from connectors.discord.settings import DiscordSettings
-from knowledge.errors import FrontdeskError
 
 if TYPE_CHECKING:
     from connectors.discord.people import People

@@ -12,9 +12,9 @@ from tests.agent.ledger.made import NOON, at, begun, handoff, replied, said
 CHANNEL = Address("discord", "7", "8")
 
 
-def written(number: int, *, thread: int = 0, room: Address = CHANNEL, **more: object) -> Message:
+def written(number: int, *, thread: int = 0, room: Address = CHANNEL) -> Message:
     """A message as a connector names it whose platform counts messages."""
-    return said(str(number).zfill(20), thread=str(thread or number), room=room, **more)
+    return said(str(number).zfill(20), thread=str(thread or number), room=room)
 
 
 async def test_a_message_and_a_post_tell_their_thread(ledger: Ledger) -> None:
