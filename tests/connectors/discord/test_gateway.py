@@ -12,11 +12,11 @@ from typing import Any
 
 import discord as discord_py
 import pytest
-from connectors.discord.rest import Rest
 
 from agent.errors import SettingsError
 from connectors.discord.budget import Budget
 from connectors.discord.gateway import Gateway
+from connectors.discord.rest import Rest
 from connectors.discord.settings import DiscordSettings
 from tests.connectors.discord.waiting import QUICK, settings_for, until
 from tests.servers.discord import DiscordServer, Fault, serving

@@ -9,7 +9,6 @@ from typing import Any
 
 import discord as discord_py
 import pytest
-from connectors.discord.rest import Rest
 
 from connectors.discord.commands import ASK_ABOUT, DESCRIPTION, Synced, normalised
 from connectors.discord.desk import Desk
@@ -17,6 +16,7 @@ from connectors.discord.errors import Refused
 from connectors.discord.interactions import Interactions
 from connectors.discord.invocation import TRY_AGAIN
 from connectors.discord.people import People
+from connectors.discord.rest import Rest
 from connectors.discord.rooms import Rooms
 from tests.connectors.discord.interacting import supporting
 from tests.connectors.discord.listening import Heard, listening, settings_for, until
