@@ -45,13 +45,18 @@ def build_connectors(desk: Desk) -> dict[str, Place]:
             "For Slack put SLACK_BOT_TOKEN and SLACK_APP_TOKEN into .env, for Discord DISCORD_TOKEN; docs/slack.md and "
             "docs/discord.md say how to get them. Without either: frontdesk chat",
         )
-    if len(built) > 1 and settings["staff_channel"] and ":" not in settings["staff_channel"]:
+    check_staff_channel(settings)
+    return built
+
+
+def check_staff_channel(settings: Settings) -> None:
+    """Raises `SettingsError` when the staff's channel may be one of Slack or of Discord."""
+    written = settings["staff_channel"]
+    if written and ":" not in written and settings["discord_token"] and slack.slack_mode(settings):
         raise SettingsError(
-            f"{settings.sources['staff_channel']}: {settings['staff_channel']} may be a channel of Slack or of Discord, and "
-            "both are set up.",
+            f"{settings.sources['staff_channel']}: {written} may be a channel of Slack or of Discord, and both are set up.",
             "Write it with its place: slack:T.../C... or discord:SERVER/CHANNEL.",
         )
-    return built
 
 
 def described(name: str, settings: Settings) -> str:
