@@ -202,7 +202,7 @@ def resolve_ticket(options: Options, number: int) -> None:
 @_everywhere
 @click.pass_obj
 def erase(options: Options, person: str, sure: bool) -> None:
-    """Remove everything that is stored of PERSON (slack:T0123ABCD/U0123ABCD, discord:SERVER/USER)."""
+    """Remove everything that is stored of PERSON (slack:T0123ABCD/U0123ABCD, or discord:USER)."""
     from connectors.commands.erase import erase
 
     _run(erase(options, person, sure=sure))
