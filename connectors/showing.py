@@ -86,10 +86,14 @@ class Standing:
 
     async def _recall(self) -> None:
         for post in await self._posts.posts(self.turn):
-            if post.id:
-                self._claim(post.part, post.id)
-            else:
+            if not post.id:
                 self.gone.add(post.part)
+            elif self._can_change(post.id):
+                self._claim(post.part, post.id)
+
+    def _can_change(self, post: str) -> bool:
+        """Whether a post is one that can be changed."""
+        return True
 
     def _claim(self, part: int, post: str) -> None:
         self.parts[part] = post

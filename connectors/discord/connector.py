@@ -132,6 +132,7 @@ class DiscordConnector:
             self._set_channel,
             self._asker_of,
             self._thread_of,
+            self._delivery.solved,
         )
 
     async def _open(self) -> None:

@@ -5,18 +5,36 @@ from __future__ import annotations
 from agent.errors import DeliveryError
 
 UNKNOWN_CHANNEL = 10003
+UNKNOWN_GUILD = 10004
 UNKNOWN_MESSAGE = 10008
 UNKNOWN_WEBHOOK = 10015
 UNKNOWN_INTERACTION = 10062
 ALREADY_ACKNOWLEDGED = 40060
 MISSING_ACCESS = 50001
 CANNOT_MESSAGE_USER = 50007
+NOT_FOR_MESSAGES = 50008
 MISSING_PERMISSIONS = 50013
+SYSTEM_MESSAGE = 50021
+WRONG_KIND = 50024
+EXPIRED_TOKEN = 50027
 INVALID_FORM = 50035
 ARCHIVED_THREAD = 50083
+NO_HISTORY = 160002
 THREAD_ALREADY_CREATED = 160004
 THREAD_LOCKED = 160005
+TOO_MANY_THREADS = 160006
 """JSON error codes, from docs.discord.com/developers/topics/opcodes-and-status-codes."""
+_GONE = frozenset(
+    [
+        UNKNOWN_CHANNEL,
+        UNKNOWN_GUILD,
+        MISSING_ACCESS,
+        CANNOT_MESSAGE_USER,
+        NOT_FOR_MESSAGES,
+        MISSING_PERMISSIONS,
+        THREAD_LOCKED,
+    ]
+)
 
 
 class Refused(Exception):
@@ -30,8 +48,11 @@ class Refused(Exception):
 
     @property
     def gone(self) -> bool:
-        """The channel or the right to it is gone, so that nothing else helps either."""
-        return self.status in (403, 404) or self.code in (UNKNOWN_CHANNEL, MISSING_ACCESS, MISSING_PERMISSIONS)
+        """The place or the right to write there is gone, so that nothing else helps either.
+
+        A 403 without a code is not Discord's word on it: its shield may refuse for a while.
+        """
+        return self.code in _GONE or (self.status in (403, 404) and self.code != 0)
 
 
 class Limited(Exception):
@@ -47,5 +68,13 @@ class Doubtful(Exception):
 
 
 def delivery_error(doing: str, error: Refused | Limited | Doubtful) -> DeliveryError:
-    """What a connector raises for it."""
-    return DeliveryError(f"Discord did not {doing}: {error}", gone=isinstance(error, Refused) and error.gone)
+    """What a connector raises for it. `doing` completes "Discord did not ..."."""
+    message = f"Discord did not {doing}: {error}."
+    if not isinstance(error, Refused):
+        return DeliveryError(message, "It is tried again later.")
+    if error.code == CANNOT_MESSAGE_USER:
+        return DeliveryError(message, "The person takes no direct messages from this app.", gone=True)
+    if error.gone:
+        hint = "See whether the channel still exists, and whether the app may see it and write there."
+        return DeliveryError(message, hint, gone=True)
+    return DeliveryError(message)
