@@ -243,7 +243,7 @@ class Shapes(State):
             "mentions": [self._mentioned_json(user, channel if event else None) for user in message.mentions],
             "mention_roles": list(message.mention_roles),
             "attachments": [self.attachment_json(message, item) for item in message.attachments],
-            "embeds": copy.deepcopy(message.embeds),
+            "embeds": [] if message.flags & SUPPRESS_EMBEDS else copy.deepcopy(message.embeds),
             "components": copy.deepcopy(message.components),
         }
         if message.webhook_id:

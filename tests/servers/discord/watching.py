@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.servers.discord.messages import Messages
-from tests.servers.discord.shapes import LOADING, NAME_CHANGE, STARTER, THREAD_CREATED
+from tests.servers.discord.shapes import LOADING, NAME_CHANGE, STARTER, SUPPRESS_EMBEDS, THREAD_CREATED
 from tests.servers.discord.state import Call, Json, Message
 
 
@@ -72,7 +72,7 @@ class Watching(Messages):
                 message.channel,
                 message.author,
                 message.content,
-                copy.deepcopy(message.embeds),
+                [] if message.flags & SUPPRESS_EMBEDS else copy.deepcopy(message.embeds),
                 copy.deepcopy(message.components),
                 message.flags,
                 len(message.changed_at),
@@ -81,7 +81,7 @@ class Watching(Messages):
                 (message.reference or {}).get("message_id", ""),
                 str(message.nonce or ""),
                 bool(message.only_for),
-                copy.deepcopy(message.attachments),
+                [self.attachment_json(message, item) for item in message.attachments],
                 message.at,
                 tuple(message.changed_at),
             )
