@@ -47,7 +47,7 @@ def hear(
     staff, which counts in servers only. `outsiders`: people from outside read along.
 
     The first message of a forum's post begins a thread like a question in a channel: it is `addressed` only when it mentions the
-    bot, and whether it is answered without is for `agent.rooms`. Its text begins with the title and ends with the tags.
+    bot, but it `asks`: whether it is answered is for `agent.rooms`. Its text begins with the title and ends with the tags.
     """
     if room.kind not in _TALKED_IN or not is_said_by_person(message, me):
         return None
@@ -70,6 +70,7 @@ def hear(
         to_others=not addressed and _is_to_others(message, me),
         outsiders=outsiders,
         joins=direct,
+        asks=_begins_post(message.id, room),
         reply_in=room.room if not room.thread and (direct or answered_here) else "",
     )
 
@@ -141,11 +142,16 @@ def _address(room: RoomFacts, message: int, thread_of: str) -> Address:
 
 def _text(message: discord.Message, room: RoomFacts, me: Me, *, quotes: bool) -> str:
     """The words of a message, with the title and the tags of a post that begins with it."""
-    if not room.is_post or room.thread != str(message.id):
+    if not _begins_post(message.id, room):
         return text_of(message, me.user, my_roles=me.roles, quotes_reply=quotes)
     text = text_of(message, me.user, my_roles=me.roles, quotes_reply=quotes, named=room.name)
     topics = f"Topics: {', '.join(room.topics)}" if room.topics else ""
     return f"{text[: LONGEST - len(topics) - 2]}\n\n{topics}".strip()
+
+
+def _begins_post(message: int, room: RoomFacts) -> bool:
+    """Whether it is the first message of a forum's post."""
+    return room.is_post and room.thread == str(message)
 
 
 def _is_to_others(message: discord.Message, me: Me) -> bool:

@@ -12,6 +12,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from connectors.discord.errors import Limited
@@ -75,7 +76,7 @@ class Bucket:
 
     def exhaust(self, seconds: float) -> None:
         """Send nothing more for so long."""
-        self._left, self._resets_at = 0.0, max(self._resets_at, self._clock() + seconds)
+        self._left, self._resets_at = 0.0, self._clock() + seconds
 
     def spend(self) -> None:
         """A request without an answer may have counted."""
@@ -102,13 +103,15 @@ class Limits:
         self._buckets: dict[tuple[str, str], Bucket] = {}
         self._most_buckets = _MOST_BUCKETS
         self._line = asyncio.Lock()
-        self._sent: deque[float] = deque()
+        self._in_flight = 0
+        self._answered: deque[float] = deque()
+        self._one_answered = asyncio.Event()
         self._invalid: deque[float] = deque()
         self._warned = False
         self._bot_waits_until = self._all_wait_until = 0.0
 
     async def enter(self, route: str, major: str, *, free: bool, ends: float) -> Bucket:
-        """Wait until a request may be sent; it has to `leave` the bucket. `free`: it does not count for the bot as a whole."""
+        """Wait until a request may be sent, which has to `leave`. `free`: it does not count for the bot as a whole."""
         try:
             async with asyncio.timeout(max(0.0, ends - self._clock())):
                 while True:
@@ -122,8 +125,14 @@ class Limits:
                         if bucket.has_room:
                             bucket.in_flight += 1
                             return bucket
+                        self._passed(free)
         except TimeoutError:
             raise Limited(1.0) from None
+
+    def leave(self, bucket: Bucket, *, free: bool) -> None:
+        """A request is not under way any more."""
+        bucket.leave()
+        self._passed(free)
 
     def answered(self, route: str, major: str, bucket: Bucket, status: int, headers: Mapping[str, str]) -> None:
         """Take what an answer says of its bucket."""
@@ -179,9 +188,31 @@ class Limits:
                 await self._pause(wait, ends)
             return
         async with self._line:
-            while wait := self._held(free) or self._too_fast():
-                await self._pause(wait, ends)
-            self._sent.append(self._clock())
+            while True:
+                if wait := self._held(free):
+                    await self._pause(wait, ends)
+                elif self._is_full():
+                    self._one_answered.clear()
+                    left = self._answered[0] + 1.0 - self._clock() if self._answered else None
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(left):
+                            await self._one_answered.wait()
+                else:
+                    self._in_flight += 1
+                    return
+
+    def _is_full(self) -> bool:
+        """Whether one more would be too many in a second: one that is under way may be counted at any time until its answer."""
+        now = self._clock()
+        while self._answered and self._answered[0] <= now - 1.0:
+            self._answered.popleft()
+        return self._in_flight + len(self._answered) >= self._each_second
+
+    def _passed(self, free: bool) -> None:
+        if not free:
+            self._in_flight -= 1
+            self._answered.append(self._clock())
+            self._one_answered.set()
 
     def _held(self, free: bool) -> float:
         now = self._clock()
@@ -198,12 +229,6 @@ class Limits:
                 len(self._invalid),
             )
         return max(wait, self._invalid[-self._most_invalid] + _INVALID_SECONDS - now)
-
-    def _too_fast(self) -> float:
-        now = self._clock()
-        while self._sent and self._sent[0] <= now - 1.0:
-            self._sent.popleft()
-        return 0.0 if len(self._sent) < self._each_second else self._sent[0] + 1.0 - now
 
     async def _pause(self, seconds: float, ends: float) -> None:
         if self._clock() + seconds > ends:

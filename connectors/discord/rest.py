@@ -182,7 +182,7 @@ class Rest:
         finally:
             if not answered:
                 bucket.spend()
-            bucket.leave()
+            self._limits.leave(bucket, free=asked.is_open)
 
     async def _send(self, asked: _Asked, ends: float) -> tuple[int, Mapping[str, str], bytes]:
         left = max(0.05, min(_LONGEST_TRY, ends - time.monotonic()))
