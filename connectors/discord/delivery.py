@@ -156,6 +156,7 @@ class DiscordDelivery(Showing[Standing, LiveDraft, Typing]):
             asked=asked,
             marked=question.id if question is not None and not snowflake_of(delivery.turn) else delivery.turn,
             title=_title(question),
+            rooms=self._rooms,
         )
         return Turn(standing, LiveDraft(standing, self._pace), Typing(standing))
 

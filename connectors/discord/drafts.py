@@ -17,6 +17,7 @@ from agent.messages import Address, Message
 from connectors import showing
 from connectors.connector import Posts
 from connectors.discord.components import STOP, draft_components, parse
+from connectors.discord.desk import FAULTS
 from connectors.discord.errors import (
     ARCHIVED_THREAD,
     INVALID_FORM,
@@ -36,12 +37,15 @@ from connectors.discord.ids import DIRECT, snowflake, snowflake_of
 from connectors.discord.outgoing import draft
 from connectors.discord.replies import Json, content_of
 from connectors.discord.rest import Rest
+from connectors.discord.rooms import Rooms
 from connectors.showing import Patience
 
 _NO_THREAD = frozenset([MISSING_PERMISSIONS, SYSTEM_MESSAGE, WRONG_KIND, TOO_MANY_THREADS])
 """A thread cannot be made from this message, or in this channel."""
 _MESSAGES = "/channels/{channel_id}/messages"
 _MESSAGE = _MESSAGES + "/{message_id}"
+_SAID = (0, 19)
+"""Types of messages with words of ours: ordinary ones, and replies."""
 _LONGEST_NONCE = 25
 _PAGE, _MOST_PAGES = 100, 3
 _FIRST_PATIENCE, _DRAFT_PATIENCE = 6.0, 3.0
@@ -103,11 +107,13 @@ class Standing(showing.Standing):
         marked: str = "",
         title: str = "",
         recognised: Callable[[Mapping[str, Any]], bool] | None = None,
+        rooms: Rooms | None = None,
     ) -> None:
         super().__init__(posts, turn, str(place.room), claimed)
         self.rest, self.place = rest, place
         self.marked = marked or turn
         self._asked, self._title, self._recognised = asked, title, recognised
+        self._rooms, self._knowing = rooms, asyncio.Lock()
         self._where: dict[int, int] = {}
         self._unmarked: dict[str, str] = {}
         """Posts of ours that nothing marks, by their words."""
@@ -115,6 +121,15 @@ class Standing(showing.Standing):
     def _can_change(self, post: str) -> bool:
         # What one person alone was shown is kept with a word before its number.
         return post.isdecimal()
+
+    async def know_place(self) -> None:
+        """Find out whether a thread has to be made at all: what was posted in a forum is one already."""
+        async with self._knowing:
+            place, rooms, self._rooms = self.place, self._rooms, None
+            if place.begins and rooms is not None:
+                with suppress(*FAULTS):
+                    if (await rooms.facts(place.room, place.guild)).kind in ("forum", "media"):
+                        place.begins = place.in_room_perhaps = False
 
     # What is there already.
 
@@ -139,7 +154,7 @@ class Standing(showing.Standing):
             page = await self.rest.request("GET", _MESSAGES, params=params, patience=patience.left, channel_id=channel)
             for message in sorted(page, key=lambda one: int(one["id"])):
                 after = int(message["id"])
-                if int(message["author"]["id"]) == self.rest.user_id:
+                if int(message["author"]["id"]) == self.rest.user_id and message.get("type") in _SAID:
                     yield message
             if len(page) < _PAGE:
                 return
@@ -199,9 +214,10 @@ class Standing(showing.Standing):
         return message
 
     async def _create(self, part: int, content: Json, patience: Patience) -> Json | None:
-        place, body = self.place, dict(content)
-        if place.begins and not await self._begin_thread(patience):
-            return None
+        place, body, is_there = self.place, dict(content), True
+        await self.know_place()
+        if place.begins:
+            is_there = await self._begin_thread(patience)
         if part == 0 and place.reply_to:
             body["message_reference"] = {"message_id": str(place.reply_to), "fail_if_not_exists": False}
         try:
@@ -211,6 +227,8 @@ class Standing(showing.Standing):
                 place.reply_to = 0
             elif refused.code != UNKNOWN_CHANNEL or place.channel == place.room:
                 raise
+            elif not is_there:
+                return None
             elif not await self._begin_thread(patience):
                 # It was a thread once.
                 raise
@@ -226,8 +244,9 @@ class Standing(showing.Standing):
         return posted
 
     async def _begin_thread(self, patience: Patience) -> bool:
-        """Make the thread from its message, or answer in the channel where none can be made. False: the message is gone."""
+        """Make the thread from its message, or answer in the channel where none can be made. False: there is no such message."""
         place = self.place
+        place.begins = False
         try:
             await self.rest.request(
                 "POST",
@@ -245,8 +264,8 @@ class Standing(showing.Standing):
                 _log.info("a question is answered in its channel, because no thread could be made: %s", refused)
                 place.reply_to, place.channel, place.in_room_perhaps = place.channel, place.room, True
             elif refused.code != THREAD_ALREADY_CREATED:
+                place.begins = True
                 raise
-        place.begins = False
         return True
 
     async def change(self, part: int, content: Json, patience: Patience) -> Json | None:
@@ -419,6 +438,7 @@ class Typing:
 
     async def _type(self) -> None:
         standing, place = self._standing, self._standing.place
+        await standing.know_place()
         while not self._over.is_set() and not standing.parts and time.monotonic() < self._until:
             channel = place.room if place.begins else place.channel
             try:
