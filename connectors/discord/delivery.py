@@ -20,7 +20,7 @@ from agent.messages import Address, Answer, Attachment, Delivery, Handoff, Messa
 from connectors.connector import Posts
 from connectors.discord.components import ticket_components, ticket_embed
 from connectors.discord.desk import FAULTS
-from connectors.discord.drafts import LiveDraft, Pace, Place, Standing, Typing, place_of
+from connectors.discord.drafts import LOOK_SECONDS, LiveDraft, Pace, Place, Standing, Typing, place_of
 from connectors.discord.errors import UNKNOWN_MESSAGE, Doubtful, Limited, Refused, delivery_error
 from connectors.discord.ids import DIRECT, snowflake, snowflake_of
 from connectors.discord.outgoing import escape, shortened
@@ -64,6 +64,7 @@ class DiscordDelivery(Showing[Standing, LiveDraft, Typing]):
         super().__init__(clock=clock, final_seconds=final_seconds)
         self._rest, self._rooms, self._people = rest, rooms, people
         self._posts, self._settings = posts, settings
+        self._look_seconds = min(LOOK_SECONDS, final_seconds)
         self._pace = Pace(settings.edit_seconds, clock)
         self._whispers = Whispers(rest, posts, self._claimed)
         self._tags = Tags(rest, rooms, settings.tags)
@@ -177,7 +178,8 @@ class DiscordDelivery(Showing[Standing, LiveDraft, Typing]):
         if not place.guild or place.begins or place.channel == place.room:
             return
         try:
-            facts = await self._rooms.facts(place.channel, place.guild)
+            async with asyncio.timeout(self._look_seconds):
+                facts = await self._rooms.facts(place.channel, place.guild)
         except FAULTS as error:
             _log.info("Discord does not tell whether a thread is locked: %s", error)
             return
@@ -304,7 +306,8 @@ class DiscordDelivery(Showing[Standing, LiveDraft, Typing]):
             return f"{link}/{about.room}"
         try:
             # Its thread, if one was made; else its message in the channel.
-            await self._rooms.facts(thread, guild)
+            async with asyncio.timeout(self._look_seconds):
+                await self._rooms.facts(thread, guild)
         except FAULTS:
             return f"{link}/{about.room}/{thread}"
         return f"{link}/{thread}"
@@ -315,7 +318,7 @@ class DiscordDelivery(Showing[Standing, LiveDraft, Typing]):
         names: Json = {"user_id": person, **({"guild_id": guild} if guild else {})}
         try:
             path = "/guilds/{guild_id}/members/{user_id}" if guild else "/users/{user_id}"
-            told = await self._rest.request("GET", path, **names)
+            told = await self._rest.request("GET", path, patience=self._look_seconds, **names)
         except FAULTS:
             return person
         user = told.get("user") or told

@@ -48,6 +48,8 @@ _SAID = (0, 19)
 """Types of messages with words of ours: ordinary ones, and replies."""
 _LONGEST_NONCE = 25
 _PAGE, _MOST_PAGES = 100, 3
+LOOK_SECONDS = 3.0
+"""A reply does not wait longer to know what its place is."""
 _FIRST_PATIENCE, _DRAFT_PATIENCE = 6.0, 3.0
 _TYPING_SECONDS = 8.0
 """Discord shows it for ten."""
@@ -126,10 +128,13 @@ class Standing(showing.Standing):
         """Find out whether a thread has to be made at all: what was posted in a forum is one already."""
         async with self._knowing:
             place, rooms, self._rooms = self.place, self._rooms, None
-            if place.begins and rooms is not None:
-                with suppress(*FAULTS):
-                    if (await rooms.facts(place.room, place.guild)).kind in ("forum", "media"):
-                        place.begins = place.in_room_perhaps = False
+            if not place.begins or rooms is None:
+                return
+            with suppress(*FAULTS):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    kind = (await rooms.facts(place.room, place.guild)).kind
+                if kind in ("forum", "media"):
+                    place.begins = place.in_room_perhaps = False
 
     # What is there already.
 

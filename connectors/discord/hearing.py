@@ -114,14 +114,15 @@ class Hearing:
 
     async def run(self, gateway: Gateway) -> None:
         """Look up what was missed whenever a session began, and move the mark."""
+        wait = 0.0
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._asked.wait(), self._mark_seconds)
+                await asyncio.wait_for(self._asked.wait(), wait)
+            wait = self._mark_seconds
             self._asked.clear()
             try:
                 if not self._knows_mark:
-                    self._mark = await self._get_mark() if self._get_mark is not None else None
-                    self._knows_mark = True
+                    await self._recall_mark()
                 await self._look_up()
                 await self._move_mark(gateway)
             except FAULTS as error:
@@ -129,6 +130,13 @@ class Hearing:
             except Exception:  # noqa: BLE001
                 # To connect once more would cost a session, and meet the same.
                 _log.exception("What was said meanwhile could not be looked up, and is tried again")
+
+    async def _recall_mark(self) -> None:
+        self._mark = await self._get_mark() if self._get_mark is not None else None
+        if self._mark is None and self._set_mark is not None:
+            # If this process is killed before its first session began, the next one looks up what was said since.
+            await self._set_mark(self._began)
+        self._knows_mark = True
 
     async def _look_up(self) -> None:
         client = self._client

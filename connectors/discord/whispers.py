@@ -29,12 +29,14 @@ from connectors.showing import Patience
 _TOKEN_SECONDS = 14.5 * 60
 """A little less than a token lives (docs.discord.com/developers/interactions/receiving-and-responding)."""
 _SECONDS_TO_ACKNOWLEDGE = 10.0
-_PAUSES = (0.7, 1.5)
+_PAUSE = 1.5
 """Before a command is answered again that may not be acknowledged yet. Discord wants no webhook to be asked for in vain."""
 _MOST_LOST = 1_000
 EPHEMERAL, _KEPT = 1 << 6, "ephemeral:"
 _LOST = frozenset([UNKNOWN_WEBHOOK, UNKNOWN_INTERACTION, EXPIRED_TOKEN, UNKNOWN_MESSAGE])
 _WEBHOOK = "/webhooks/{webhook_id}/{webhook_token}"
+_MESSAGE = _WEBHOOK + "/messages/{message_id}"
+_ORIGINAL = "@original"
 
 _log = logging.getLogger(__name__)
 
@@ -72,14 +74,11 @@ class Whispers:
     ) -> None:
         kept = {post.part: post.id for post in await self._posts.posts(delivery.turn) if post.id}
         by_token = {part: post.removeprefix(_KEPT) for part, post in kept.items() if post.startswith(_KEPT)}
+        alive = alive and len(by_token) == len(kept)
         for style in STYLES:
             parts = contents(event, question.id, style, private=True)
             try:
-                if (
-                    alive
-                    and len(by_token) == len(kept)
-                    and await self._answer(delivery, names, parts, by_token, patience)
-                ):
+                if alive and await self._answer(delivery, names, parts, by_token, patience):
                     return
                 # What was shown by a token that is too old by now cannot be changed any more.
                 if len(by_token) < len(parts):
@@ -97,14 +96,16 @@ class Whispers:
     ) -> bool:
         """Put the reply where "thinking" stands, and the rest below. False when the token leads nowhere."""
         for part, content in enumerate(parts):
-            path, method, body = f"{_WEBHOOK}/messages/@original", "PATCH", content
-            more: Json = {}
-            if part in shown and part:
-                path, more = _WEBHOOK + "/messages/{message_id}", {"message_id": shown[part]}
-            elif part:
-                path, method, body = _WEBHOOK, "POST", {**content, "flags": content["flags"] | EPHEMERAL}
             try:
-                message = await self._asked(delivery, method, path, body, patience, **names, **more)
+                if part and part not in shown:
+                    whole = {**content, "flags": content["flags"] | EPHEMERAL}
+                    # Twice the same words for one person are better than none.
+                    message = await self._rest.request(
+                        "POST", _WEBHOOK, json=whole, repeat=True, patience=patience.left, **names
+                    )
+                else:
+                    which = {"message_id": shown[part] if part else _ORIGINAL}
+                    message = await self._changed(delivery, content, patience, **names, **which)
             except Refused as refused:
                 if refused.code not in _LOST:
                     raise
@@ -117,39 +118,32 @@ class Whispers:
             shown[part] = str(message["id"])
             await self._posts.keep_post(Post(delivery.turn, part, _KEPT + shown[part]))
         for part in sorted(part for part in shown if part >= len(parts)):
-            with suppress(Refused):
-                more = {"message_id": shown[part]}
-                path = _WEBHOOK + "/messages/{message_id}"
-                await self._rest.request("DELETE", path, patience=patience.left, **names, **more)
-            await self._posts.keep_post(Post(delivery.turn, part, ""))
+            await self._delete(delivery.turn, part, shown[part], names, patience)
         return True
 
-    async def _asked(
-        self, delivery: Delivery, method: str, path: str, body: Json, patience: Patience, **names: Any
-    ) -> Any:
-        question = delivery.question
-        for pause in (*_PAUSES, None):
-            try:
-                # Twice the same words for one person are better than none.
-                return await self._rest.request(method, path, json=body, repeat=True, patience=patience.left, **names)
-            except Refused as refused:
-                age = (datetime.now(UTC) - question.sent_at).total_seconds() if question is not None else 0.0
-                if pause is None or refused.code not in _LOST or age > _SECONDS_TO_ACKNOWLEDGE or method == "POST":
-                    raise
-                await asyncio.sleep(pause)
-        raise AssertionError("the last try returns or raises")
+    async def _changed(self, delivery: Delivery, content: Json, patience: Patience, **names: Any) -> Any:
+        try:
+            return await self._rest.request("PATCH", _MESSAGE, json=content, patience=patience.left, **names)
+        except Refused as refused:
+            question = delivery.question
+            age = (datetime.now(UTC) - question.sent_at).total_seconds() if question is not None else 0.0
+            if refused.code not in _LOST or delivery.resumed or age > _SECONDS_TO_ACKNOWLEDGE:
+                raise
+        await asyncio.sleep(_PAUSE)
+        return await self._rest.request("PATCH", _MESSAGE, json=content, patience=patience.left, **names)
 
     async def _remove(self, turn: str, names: Json, patience: Patience) -> None:
+        """Take everything away, and "thinking" as well."""
         for post in sorted(await self._posts.posts(turn), key=lambda one: -one.part):
             if post.part and post.id.startswith(_KEPT):
-                more: Json = {"message_id": post.id.removeprefix(_KEPT)}
-                with suppress(Refused):
-                    path = _WEBHOOK + "/messages/{message_id}"
-                    await self._rest.request("DELETE", path, patience=patience.left, **names, **more)
-                await self._posts.keep_post(Post(turn, post.part, ""))
+                await self._delete(turn, post.part, post.id.removeprefix(_KEPT), names, patience)
+        await self._delete(turn, 0, _ORIGINAL, names, patience)
+
+    async def _delete(self, turn: str, part: int, message: str, names: Json, patience: Patience) -> None:
         with suppress(Refused):
-            await self._rest.request("DELETE", f"{_WEBHOOK}/messages/@original", patience=patience.left, **names)
-        await self._posts.keep_post(Post(turn, 0, ""))
+            which: Json = {"message_id": message}
+            await self._rest.request("DELETE", _MESSAGE, patience=patience.left, **names, **which)
+        await self._posts.keep_post(Post(turn, part, ""))
 
     # As a direct message.
 

@@ -77,6 +77,8 @@ class Rest(Writing, ABC):
         self.rates = Limits()
         # Buckets by name: "create", "edit", "delete", "reaction", "webhook", or "METHOD /path"; (requests, seconds).
         self.limits = self.rates.limits
+        # The routes of which a client has heard which bucket they have.
+        self._known_routes: set[str] = set()
         # How often webhooks were asked for that are not there.
         self.lost: Counter[str] = Counter()
 
@@ -166,8 +168,10 @@ class Rest(Writing, ABC):
         if route.path.startswith("/interactions/"):
             return Verdict({})
         verdict = self.rates.take(route.limit, _major(parts), self._connection(request), free=route.open)
-        if verdict.knew:
+        known = f"{route.method} {route.path}"
+        if verdict.knew and known in self._known_routes:
             self.violated(f"{request.method} {request.path}: sent before its rate limit was over")
+        self._known_routes.add(known)
         return verdict
 
     def _connection(self, request: web.Request) -> int:
