@@ -159,7 +159,6 @@ class Hearing:
         if self._mark is None:
             # What was said before the very first start, outside conversations that went on, is nobody's.
             self._mark = self._began
-            await self._keep_mark(self._began)
 
     async def _move_mark(self, gateway: Gateway) -> None:
         until = gateway.heard_until

@@ -47,3 +47,6 @@ def test_a_follow_up_in_a_closed_conversation_is_answered() -> None:
     assert verdict(follow_up, Room(), known) == "answer"
     assert verdict(replace(follow_up, author="6"), Room(), known) == "drop"
     assert verdict(follow_up, Room(), replace(known, mode="staff")) == "keep"
+    # Staff spoke last, and gave it back.
+    assert verdict(follow_up, Room(), replace(known, last_author="9", last_role="staff")) == "answer"
+    assert verdict(follow_up, Room(), replace(known, last_author="6", last_role="customer")) == "drop"

@@ -55,7 +55,12 @@ class DiscordHouse(Household):
             shown = not words or any(all(word in one.text for word in words) for one in found)
             return found if shown and sum(is_final(one) for one in found) >= number else []
 
-        found: list[Seen] = self.discord.wait_for(ended, seconds)
+        try:
+            found: list[Seen] = self.discord.wait_for(ended, seconds)
+        except AssertionError as error:
+            said = [(one.content[:80], one.labels) for one in self.replies(message)]
+            log = self.running.errors[-3000:] if self.running is not None else ""
+            raise AssertionError(f"{error}: no {words or number} in {said}\n{log}") from None
         return found
 
     def once(self, message: str, *words: str) -> Seen:
