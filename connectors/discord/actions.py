@@ -22,6 +22,9 @@ OURS = re.compile(r"fd:(?P<action>[^:]*):?(?P<turn>.*)", re.DOTALL)
 """Every custom id of ours, also of versions that are no more."""
 THANKS = "Thank you for telling us."
 NOT_SHOWN_HERE = "I may not write here, so only you can see this answer."
+NOT_IN_THREADS = (
+    "In a thread I cannot share an answer. Mention me here with your question, and everybody sees what I say."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,10 @@ class Actions:
         if use.space != DIRECT and not (use.is_member and _may_write(use.interaction)):
             raise Declined(NOT_SHOWN_HERE)
         asked_here = click.address == use.private
-        there = use.public if asked_here else Address("discord", click.address.space, click.address.room)
+        if asked_here and use.thread:
+            # What is shared goes to the channel, where others may read than in its thread, and none at all in a forum.
+            raise Declined(NOT_IN_THREADS)
+        there = Address("discord", click.address.space, click.address.room)
         await self._desk.receive(Shared(click.turn, there, use.user, use.at))
         await use.remove()
 

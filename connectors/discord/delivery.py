@@ -167,15 +167,16 @@ class DiscordDelivery(Showing[Standing, LiveDraft, Typing]):
             if isinstance(event, Withdrawn):
                 await self._withdraw(turn, event, patience)
             elif not standing.deleted:
-                await self._stop_at_locks(standing.place)
+                await self._stop_at_locks(standing.place, delivery)
                 await self._reply(standing, event, patience)
                 self._leave(self._tagged(standing.place, event))
         except (Refused, Limited, Doubtful) as error:
             raise delivery_error("show a reply", error) from None
 
-    async def _stop_at_locks(self, place: Place) -> None:
+    async def _stop_at_locks(self, place: Place, delivery: Delivery) -> None:
         """Nothing is written into a thread that was locked, also by an app that may."""
-        if not place.guild or place.begins or place.channel == place.room:
+        just_made = place.in_room_perhaps and not delivery.resumed
+        if not place.guild or place.begins or just_made or place.channel == place.room:
             return
         try:
             async with asyncio.timeout(self._look_seconds):
@@ -256,7 +257,7 @@ class DiscordDelivery(Showing[Standing, LiveDraft, Typing]):
         except Refused as refused:
             if refused.code != UNKNOWN_MESSAGE:
                 raise
-        await self._rest.open()
+        await self._rest.open(patience.left)
         path, names = "/channels/{channel_id}", {"channel_id": place.channel}
         thread = await self._rest.request("GET", path, patience=patience.left, **names)
         if snowflake(thread.get("owner_id")) != self._rest.user_id:

@@ -75,7 +75,7 @@ class Place:
 
     def __post_init__(self) -> None:
         self.in_room_perhaps = self.begins
-        """What was posted may stand in the room, because no thread could be made."""
+        """It begins with this question. What was posted may stand in the room, because no thread could be made."""
 
 
 def place_of(address: Address, question: Message | None, turn: str) -> Place:
@@ -140,7 +140,7 @@ class Standing(showing.Standing):
 
     async def find(self, patience: Patience) -> None:
         """Look in Discord for posts of this turn, when some may not be known. Raises `Limited` and `Doubtful`."""
-        await self.rest.open()
+        await self.rest.open(patience.left)
         place = self.place
         for channel in dict.fromkeys((place.channel, place.room) if place.in_room_perhaps else (place.channel,)):
             try:

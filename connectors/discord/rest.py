@@ -25,7 +25,7 @@ from connectors.discord.ids import snowflake
 from connectors.discord.limits import Limits
 from connectors.discord.settings import DiscordSettings
 
-PATIENCE = 10.0
+PATIENCE = 5.0
 """Seconds for a request with all its waiting, unless told otherwise."""
 _LONGEST_TRY, _LONGEST_CONNECT = 20.0, 5.0
 _PAUSE, _LONGEST_PAUSE = 0.3, 5.0
@@ -110,17 +110,17 @@ class Rest:
             )
         return self._session
 
-    async def open(self) -> None:
+    async def open(self, patience: float = PATIENCE) -> None:
         """Ask who we are, once. Raises like `request`."""
         if not self.user_id:
             async with self._opening:
-                await self._introduce()
+                await self._introduce(patience)
 
-    async def _introduce(self) -> None:
+    async def _introduce(self, patience: float) -> None:
         if self.user_id:
             return
-        me = await self.request("GET", "/users/@me")
-        app = await self.request("GET", "/applications/@me")
+        me = await self.request("GET", "/users/@me", patience=patience)
+        app = await self.request("GET", "/applications/@me", patience=patience)
         self.user_name, self.application_id = str(me["username"]), snowflake(app["id"])
         self.flags = int(app.get("flags_new") or app.get("flags") or 0)
         self.user_id = snowflake(me["id"])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from agent.messages import Address, Feedback, Shared, Solved, Stopped
-from connectors.discord.actions import NOT_SHOWN_HERE, THANKS
+from connectors.discord.actions import NOT_IN_THREADS, NOT_SHOWN_HERE, THANKS
 from connectors.discord.ids import snowflake_of
 from connectors.discord.invocation import TRY_AGAIN
 from connectors.wording import ASK_YOURSELF, EXPIRED, GLAD, NOT_YOURS, PERSON_TEXT
@@ -359,6 +359,20 @@ async def test_a_private_answer_is_not_shared_where_the_app_may_not_write(discor
         assert (await support.told(click)).content == NOT_SHOWN_HERE
         assert support.heard.messages == [private]
         assert len(support.heard.inbound) == 1
+
+
+async def test_a_private_answer_is_not_shared_in_a_thread(discord: DiscordServer) -> None:
+    async with supporting(discord) as support:
+        thread = discord.start_thread(support.ann, support.channel, "ours", private=True)
+        discord.add_to_thread(thread, discord.bot.id)
+        await support.slash(support.ann, thread, "support ask", question="How?")
+        private = support.message
+        support.askers[private.id] = private.person
+        answer = await support.reply_privately(private.private_reply, private.id)
+        click = await support.click(support.ann, thread, answer, "share")
+        assert NOT_IN_THREADS in [note.content for note in click.messages]
+        assert support.heard.inbound == [private]
+        assert answer in [seen.id for seen in discord.ephemeral(support.ann)]
 
 
 async def test_what_all_see_is_not_shared(discord: DiscordServer) -> None:

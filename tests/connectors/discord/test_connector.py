@@ -115,7 +115,8 @@ async def test_commands_are_told_to_discord(discord: DiscordServer) -> None:
 
 
 async def test_commands_that_could_not_be_told_at_first(discord: DiscordServer) -> None:
-    discord.faults.append(Fault(method="GET", path="/applications/.*/commands", times=6, status=503))
+    discord.faults.append(Fault(method="GET", path="/applications/.*/commands", status=503))
+    discord.faults.append(Fault(method="POST", path="/applications/.*/commands", times=2, status=500))
     async with listening(discord):
         await until(lambda: {one["name"] for one in discord.commands[""]} >= {"support"}, 30)
 
@@ -124,7 +125,8 @@ async def test_commands_that_could_not_be_told_at_first(discord: DiscordServer) 
 
 
 async def test_discord_that_cannot_be_reached_at_first(discord: DiscordServer, ann: str) -> None:
-    discord.faults.append(Fault(method="GET", path="/users/@me", times=6, status=503))
+    discord.faults.append(Fault(method="GET", path="/users/@me", status=503))
+    discord.faults.append(Fault(method="GET", path="/users/@me", times=3, status=403))
     async with listening(discord) as (_, heard):
         discord.say(ann, discord.dm(ann), "Hello")
         await until(lambda: heard.messages)
