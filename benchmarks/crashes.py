@@ -1,5 +1,5 @@
 """The long crash run: 2,000 turns while processes are killed at random (python -m benchmarks.crashes [--platform discord]
-[--postgres]).
+[--postgres] [--points]).
 
 On SQLite one `frontdesk run` is killed every few seconds and started anew; on Postgres there are three, of which one is killed
 at a time, and every other one of these stays dead until two are left. At the end every question has exactly one answer, in
@@ -18,8 +18,9 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from agent.tracing import POINTS
 from tests.journeys.crashing import Customers, keep_asking, repeats_codes, suicidal
-from tests.journeys.crowds import crowd_on
+from tests.journeys.crowds import SlackCrowd, crowd_on
 from tests.journeys.running import FRONTDESK, environment
 from tests.servers.model_server import ModelServer
 from tests.servers.running import serving
@@ -31,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--postgres", action="store_true", help="three processes on a real Postgres")
     parser.add_argument("--platform", choices=("slack", "discord"), default="slack")
+    parser.add_argument("--points", action="store_true", help="die at every named point of a turn before that")
     parser.add_argument("--turns", type=int, default=2_000)
     parser.add_argument("--every", type=float, default=6.0, help="seconds between kills, on average")
     options = parser.parse_args()
@@ -46,6 +48,8 @@ def main() -> None:
             settings["DATABASE_URL"] = _postgres(stack, folder)
         customers = Customers(crowd, conversations=options.turns // 10, questions=10, fresh=40)
         began = time.monotonic()
+        if options.points:
+            _killed_at_every_point(customers, settings, folder)
         kills = _killed_again_and_again(customers, settings, folder, 3 if options.postgres else 1, options.every)
         seconds = time.monotonic() - began
         complaints = customers.complaints()
@@ -68,6 +72,16 @@ def _postgres(stack: ExitStack, folder: Path) -> str:
     server = get_server(folder / "postgres", cleanup_mode="stop")
     stack.callback(server.cleanup)
     return str(server.get_uri())
+
+
+def _killed_at_every_point(customers: Customers, settings: dict[str, str], folder: Path) -> None:
+    dice, log = random.Random(4), folder / "log.txt"
+    for point in POINTS:
+        if point == "acknowledged" and not isinstance(customers.crowd, SlackCrowd):
+            continue
+        with suicidal(point, dice.randint(1, 6), "run", log=log, **settings) as process:
+            died = keep_asking(customers, lambda process=process: process.poll() is not None, 60)  # type: ignore[misc]
+            print(f"{point}: {'killed' if died else 'not reached'}", flush=True)
 
 
 def _killed_again_and_again(
