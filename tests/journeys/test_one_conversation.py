@@ -86,9 +86,9 @@ def in_discord(house: DiscordHouse) -> list[Shown]:
 
 
 def test_the_same_is_seen_in_the_terminal_in_slack_and_in_discord(tmp_path: Path) -> None:
-    synced = sync(tmp_path / "synced") if not (tmp_path / "synced").mkdir() else tmp_path
-    for name in ("slack", "discord"):
+    for name in ("synced", "slack", "discord"):
         (tmp_path / name).mkdir()
+    synced = sync(tmp_path / "synced")
     with housing(synced, tmp_path / "slack") as house:
         terminal = in_the_terminal(house)
         slack = in_slack(house)
