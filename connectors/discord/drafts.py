@@ -34,7 +34,7 @@ from connectors.discord.errors import (
     Refused,
 )
 from connectors.discord.ids import DIRECT, snowflake, snowflake_of
-from connectors.discord.outgoing import draft
+from connectors.discord.outgoing import LONGEST, draft
 from connectors.discord.replies import Json, content_of
 from connectors.discord.rest import Rest
 from connectors.discord.rooms import Rooms
@@ -372,7 +372,7 @@ class LiveDraft(showing.DraftWriter):
     def __init__(self, standing: Standing, pace: Pace) -> None:
         super().__init__(standing)
         self._standing, self._pace = standing, pace
-        self._shown = ""
+        self._shown = self._full = ""
 
     async def _write(self) -> None:
         standing = self._standing
@@ -392,7 +392,11 @@ class LiveDraft(showing.DraftWriter):
         if await self._pause(self._pace.book(channel)):
             return
         text, self._newest = self._newest or "", None
+        if self._full and text.startswith(self._full):
+            # A message takes no more, and to find that out anew costs more than all the rest.
+            return
         shown = draft(text)
+        self._full = text if len(text) > LONGEST and shown.endswith("…") else ""
         if not shown.strip() or shown == self._shown:
             return
         seconds = _DRAFT_PATIENCE if standing.parts else _FIRST_PATIENCE

@@ -112,6 +112,13 @@ async def test_a_draft_longer_than_a_message(desk: Desk) -> None:
     await desk.tell(question, Draft(text[:3_000]))
     await desk.until(lambda: desk.seen(question))
     assert desk.only(question).content.endswith("…")
+    for end in range(3_000, len(text), 500):
+        await desk.tell(question, Draft(text[:end]))
+        await asyncio.sleep(0.01)
+    assert desk.only(question).edits == 0
+    # What begins otherwise is shown.
+    await desk.tell(question, Draft("First: " + text))
+    await desk.words(question, "First: ")
     await desk.tell(question, Answer(text, CITED))
     whole = "".join(seen.content for seen in desk.seen(question))
     assert [whole.count(f"Nr. {number} ") for number in range(12)] == [1] * 12

@@ -510,7 +510,7 @@ def test_nothing_is_shown_half(text: str, shown: str) -> None:
 
 def test_a_draft_that_is_longer_than_a_message() -> None:
     text = " ".join(f"Sentence **{n}** is here." for n in range(400))
-    shown = [draft(text[:at]) for at in range(0, len(text), 37)]
+    shown = [draft(text[:at]) for at in range(0, len(text), 101)]
     assert all(units(one) <= LONGEST for one in shown)
     full = [one for one in shown if one.endswith(" …")]
     assert len(full) > 50
