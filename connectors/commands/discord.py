@@ -260,7 +260,9 @@ async def _channel(
             name, False, f"{written} is no channel of Discord", "Copy its id: discord:SERVER/CHANNEL (docs/discord.md)"
         )
     except _FAULTS as error:
-        hint = "Bring the bot into that server (frontdesk discord invite), and let it see the channel."
+        hint = "Bring the bot into that server (frontdesk discord invite), and look at the id."
+        if isinstance(error, Refused) and error.status == 403:
+            hint = _allow([USED["view_channel"]])
         return Finding(name, False, f"{where}: {error}", hint)
     if not is_staff:
         place = ("send_messages",) if in_place else ("create_public_threads", "send_messages_in_threads")
@@ -271,8 +273,7 @@ async def _channel(
     missing: list[Permission] = [USED[one] for one in needed if not getattr(may, one)]
     if missing:
         labels = ", ".join(one.label for one in missing)
-        hint = f"Edit Channel, Permissions, the bot's role: allow {labels}"
-        return Finding(name, False, f"{where} (#{facts.name}): the bot may not: {labels}", hint)
+        return Finding(name, False, f"{where} (#{facts.name}): the bot may not: {labels}", _allow(missing))
     if is_staff and facts.everyone_sees:
         message = f"{where} (#{facts.name}); everyone in the server reads the tickets, so nobody is staff by it"
         return Finding(name, True, message, "Take View Channel from @everyone there: then who sees it is staff.")
@@ -280,3 +281,7 @@ async def _channel(
         "" if server else f"Write it with its server, so that this one counts as yours: FRONTDESK_STAFF_CHANNEL={where}"
     )
     return Finding(name, True, f"{where} (#{facts.name})", hint)
+
+
+def _allow(missing: list[Permission]) -> str:
+    return f"Edit Channel, Permissions, the bot's role: allow {', '.join(one.label for one in missing)}"

@@ -25,7 +25,7 @@ from connectors import logs
 from connectors.commands.options import Options
 from connectors.composition import Desk, database_of, read_settings
 from connectors.health import Health
-from connectors.places import Place, build_connectors, described, whereabouts
+from connectors.places import Place, build_connectors, described, load_libraries, whereabouts
 from knowledge.errors import BusyError, FrontdeskError, StoreError
 from knowledge.search import Query
 
@@ -114,6 +114,7 @@ class _Service:
         await health.start()
         await enter.enter_async_context(desk)
         health.checks["database"] = lambda: _reachable(desk)
+        await asyncio.to_thread(load_libraries, settings)
         connectors = build_connectors(desk)
         await desk.require_documents()
         await desk.refresh()

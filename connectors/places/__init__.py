@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Protocol
 
 from agent.errors import SettingsError
@@ -29,6 +30,14 @@ class Place(Connector, Reaches, Protocol):
     async def close(self) -> None:
         """Leave the platform: `listen` returns."""
         ...
+
+
+def load_libraries(settings: Settings) -> None:
+    """Import what the platforms that have tokens need, which takes seconds: in a thread, so that the event loop goes on."""
+    if slack.slack_mode(settings):
+        importlib.import_module("connectors.slack.connector")
+    if settings["discord_token"]:
+        importlib.import_module("connectors.discord.connector")
 
 
 def build_connectors(desk: Desk) -> dict[str, Place]:

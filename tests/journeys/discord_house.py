@@ -7,10 +7,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from connectors.discord.permissions import bits
 from tests.journeys.house import BUTTON, PETS, QUESTION, Household
 from tests.journeys.running import discord_token
-from tests.servers.discord import DiscordServer, Seen, serving
+from tests.servers.discord import DiscordServer, Seen, permissions, serving
 from tests.servers.model_server import ModelServer
+
+_EVERYONE = (
+    *("view_channel", "send_messages", "send_messages_in_threads", "create_public_threads", "read_message_history"),
+    "use_application_commands",
+)
 
 
 class DiscordHouse(Household):
@@ -22,6 +28,9 @@ class DiscordHouse(Household):
         self, discord: DiscordServer, model: ModelServer, data: Path, config: str, settings: Mapping[str, str]
     ) -> None:
         self.discord = discord
+        # The bot may do what the invite says, and people what they need, so that nothing works by a right of everyone's.
+        discord.change_role(discord.guild, discord.guild, sum(permissions.BITS[name] for name in _EVERYONE))
+        discord.change_role(discord.guild, discord.bot_role(), bits())
         self.eve = discord.add_user("eve")
         role = discord.add_role(discord.guild, "staff")
         discord.join(discord.guild, self.eve, [role])

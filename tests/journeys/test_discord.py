@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.journeys.house import PERSON, PETS, QUESTION, TAKEN_OVER, sync
 from tests.journeys.running import running
 from tests.servers.discord import DiscordServer, Seen
 
+README = Path(__file__).resolve().parents[2] / "README.md"
 INTERNAL = "How much goodwill credit may a team lead give?"
 ROOMS = {
     "every": 'mode = "every-question"',
@@ -69,6 +71,33 @@ def room_of(house: DiscordHouse, name: str) -> str:
 def answered_here(house: DiscordHouse, room: str, number: int = 1) -> list[Seen]:
     """What the agent said in a channel or direct message, once it is so many finished answers."""
     return house.final(room, number=number)
+
+
+# --- from nothing to the first answer
+
+
+def test_the_readme_leads_to_the_first_answer(alone: DiscordHouse) -> None:
+    discord = alone.discord
+    discord.kick_bot(discord.guild)
+    section = README.read_text("utf-8").partition("\n## Discord\n")[2].partition("\n## ")[0]
+    steps = section.partition("\n```\n")[2].partition("\n```\n")[0].split("\n")
+    assert steps[-1] == "frontdesk run"
+    own = [name for name in alone.settings if name.startswith("DISCORD_")]
+    (alone.data / ".env").write_text("".join(f"{name}={alone.settings.pop(name)}\n" for name in own))
+    alone.settings.pop("FRONTDESK_STAFF_CHANNEL")
+    for step in steps[:-1]:
+        told = alone.frontdesk(*step.split()[1:])
+        if step.endswith("invite"):
+            link = urlsplit(told.split("\n")[0])
+            asked_for = parse_qs(link.query)
+            assert asked_for["client_id"] == [discord.application_id]
+            assert asked_for["scope"] == ["bot applications.commands"]
+            discord.invite_bot(discord.guild)
+            discord.change_role(discord.guild, discord.bot_role(), int(asked_for["permissions"][0]))
+    assert "in 1 server" in alone.desk.said("Discord: connected, as @frontdesk")
+    _, _, asked = alone.ask()
+    assert "14 days" in alone.final(asked)[0].text
+    assert alone.desk.stop() == 0
 
 
 # --- where people ask
