@@ -94,6 +94,17 @@ class NotReachedError(ConnectionError):
     """The gateway cannot be reached at all."""
 
 
+def _without_voice() -> None:
+    """Nobody is to be told of libraries for voice, which is not used."""
+    discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
+
+
+def unconnected() -> discord.Client:
+    """A client that never connects: the library makes messages and commands for one."""
+    _without_voice()
+    return discord.Client(intents=discord.Intents(guilds=True))
+
+
 class Client(discord.AutoShardedClient):
     """The library's client, which caches nothing but channels, and tells its keeper how it fares."""
 
@@ -108,7 +119,7 @@ class Client(discord.AutoShardedClient):
         *,
         api_url: str,
     ) -> None:
-        discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
+        _without_voice()
         super().__init__(
             intents=intents,
             shard_count=shards,

@@ -15,7 +15,7 @@ from agent.messages import Address, Attachment, Delivery, Inbound, Message
 from connectors.connector import Posts, Receive
 from connectors.discord.backfill import OpenConversations, read_message
 from connectors.discord.budget import Budget
-from connectors.discord.client import Pauses
+from connectors.discord.client import Pauses, unconnected
 from connectors.discord.delivery import DiscordDelivery
 from connectors.discord.desk import FAULTS, AskerOf, Desk, GetChannel, SetChannel, ThreadOf
 from connectors.discord.errors import Doubtful, Limited, Refused
@@ -238,8 +238,7 @@ class DiscordConnector:
         if not channel or not after:
             return ()
         if self._reader is None:
-            # It only gives messages their form, and never connects.
-            self._reader = discord.Client(intents=discord.Intents(guilds=True))
+            self._reader = unconnected()
         said: list[Message] = []
         try:
             await self.rest.open()

@@ -9,6 +9,7 @@ import discord
 from discord import app_commands
 
 from connectors.discord.actions import Actions, dynamic_item
+from connectors.discord.client import unconnected
 from connectors.discord.commands import Support, Synced, about_message, sync_commands
 from connectors.discord.desk import Desk
 from connectors.discord.forms import Forms
@@ -40,8 +41,7 @@ class Interactions:
 
     async def sync_commands(self) -> Synced:
         """Tell Discord of the commands, where it does not know them. Raises `Refused`, `Limited`, `Doubtful`, `DeliveryError`."""
-        # The library makes them for a client, which needs no connection for it.
-        tree = self.register(discord.Client(intents=discord.Intents(guilds=True)))
+        tree = self.register(unconnected())
         synced = await sync_commands(self._desk.rest, tree)
         if synced != Synced():
             _log.info("Discord was told of the commands: %s", synced)
