@@ -219,6 +219,8 @@ def measured(
             number += load.questions
             by_load[load.name] = figures(load, told, cpu_seconds(desk.process.pid) - cpu)
             calls[load.name] = Counter(told["calls"])
+            if by_load[load.name]["not answered"]:
+                print(f"{load.name}: not all were answered; the log ends with\n{desk.errors[-3000:]}", file=sys.stderr)
         whole: Figures = {"MiB before": memory, "MiB after": resident(desk.process.pid), "load": os.getloadavg()[0]}
         whole |= {"CPU % of doing nothing": idle} if guilds else {}
         after = on_disk(data, postgres, url)

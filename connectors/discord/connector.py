@@ -235,7 +235,7 @@ class DiscordConnector:
         guild = None if address.space == DIRECT else snowflake(address.space)
         here = guild is None or message.reply_in == address.room
         channel = snowflake(address.room if here else address.thread)
-        if not channel or not after:
+        if not channel or not after or (guild is not None and not here and not self._may_be(channel)):
             return ()
         if self._reader is None:
             self._reader = unconnected()
@@ -254,6 +254,11 @@ class DiscordConnector:
         except FAULTS as error:
             _log.info("Discord does not tell what was said after %s: %s", message.id, error)
         return said
+
+    def _may_be(self, thread: int) -> bool:
+        """Whether there may be such a thread: while the gateway is heard, it knows those in which somebody may have spoken."""
+        client = self._gateway.client if self._gateway is not None and self.connected else None
+        return client is None or client.get_channel(thread) is not None
 
     async def notify(self, room: Address, ticket: Ticket, /) -> str:
         """Tell the staff of a ticket in their room, once. Returns the id of the post. Raises `DeliveryError`."""

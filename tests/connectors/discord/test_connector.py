@@ -223,10 +223,13 @@ async def test_what_was_said_after_a_question(discord: DiscordServer, ann: str) 
         await until(lambda: heard.messages)
         question = heard.messages[0]
         assert list(await connector.said_since(question)) == []
+        assert discord.called("GET", f"/channels/{asked}/messages") == [], "there is no thread to look into"
         thread = discord.start_thread(ann, room, "parcel", asked)
         discord.say(ann, thread, "It is a red one")
         discord.say(ben, thread, "Mine is blue")
         discord.say(ann, thread, "And heavy")
+        # What the gateway has not told yet, it will tell.
+        await until(lambda: len(heard.messages) == 4)
         assert [one.text for one in await connector.said_since(question)] == ["It is a red one", "And heavy"]
         discord.faults.append(Fault(method="GET", path=".*/messages", times=9, status=403))
         assert list(await connector.said_since(question)) == []
