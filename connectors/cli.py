@@ -117,7 +117,7 @@ def search(
 @_everywhere
 @click.pass_obj
 def run_all(options: Options) -> None:
-    """Answer customers on Slack, until stopped. Needs tokens: docs/slack.md says how to get them."""
+    """Answer customers on Slack and Discord, until stopped. Needs tokens: see docs/slack.md and docs/discord.md."""
     _end_quietly_when_stopped()
     from connectors.commands.run import run
 
@@ -202,7 +202,7 @@ def resolve_ticket(options: Options, number: int) -> None:
 @_everywhere
 @click.pass_obj
 def erase(options: Options, person: str, sure: bool) -> None:
-    """Remove everything that is stored of PERSON (slack:T0123ABCD/U0123ABCD)."""
+    """Remove everything that is stored of PERSON (slack:T0123ABCD/U0123ABCD, or discord:USER)."""
     from connectors.commands.erase import erase
 
     _run(erase(options, person, sure=sure))
@@ -236,6 +236,24 @@ def manifest(options: Options, url: str, name: str, oauth: bool, legacy: bool) -
     from connectors.commands.slack import manifest
 
     manifest(options, url=url, name=name, legacy=legacy, oauth=oauth)
+
+
+@frontdesk.group()
+def discord() -> None:
+    """Set Discord up."""
+
+
+@discord.command()
+@click.option(
+    "--application", default="", metavar="ID", help="The application's id (default: Discord is asked by the token)."
+)
+@_everywhere
+@click.pass_obj
+def invite(options: Options, application: str) -> None:
+    """Print the link that brings the bot into a server, what it may do there, and which intents to switch on."""
+    from connectors.commands.discord import invite
+
+    _run(invite(options, application=application))
 
 
 @frontdesk.group()

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-VERSIONS = ("0001",)
+VERSIONS = ("0001", "0002")
 """Of the tables, oldest first, as in `agent.ledger.migrations.versions`."""
 POOL_SIZE = 5
 _MIGRATION_LOCK = 0x66726F6E74  # "front"

@@ -39,8 +39,8 @@ from agent.ledger.records import (
     storable_all,
     storable_message,
 )
-from agent.ledger.tables import conversations, messages, posts, turns
-from agent.messages import Address, Attachment, Conversation, Deleted, Edited, Message, Stopped, Summary
+from agent.ledger.tables import conversations, messages, posts, tickets, turns
+from agent.messages import Address, Attachment, Conversation, Deleted, Edited, Message, Solved, Stopped, Summary
 from agent.rooms import Glance
 
 JOIN_SECONDS = 900
@@ -75,6 +75,13 @@ class Transcript(Part):
     async def stop(self, stopped: Stopped) -> tuple[str, ...]:
         """End the turns of the conversation that are not decided yet; their ids. Raises `StoreError`."""
         return await self._database.write(_stop, storable_address(stopped.address))
+
+    async def solve(self, solved: Solved) -> Address | None:
+        """Close a conversation and its open ticket, and end its turns that are not decided yet. Raises `StoreError`.
+
+        What was said after that moment stands. Its address; `None` when it is not known.
+        """
+        return await self._database.write(_solve, solved)
 
     async def read_attachments(self, message: str, attachments: Sequence[Attachment]) -> None:
         """Keep what was read of the files of a message, unless it was deleted meanwhile. Raises `StoreError`."""
@@ -115,7 +122,7 @@ _WAITING = (
     .select_from(turns)
     .where(turns.c.conversation == bindparam("of"), turns.c.state.in_(("queued", "running")))
 )
-_BEGUN = select(messages.c.conversation).where(messages.c.id == bindparam("beginning"))
+_BEGUN = select(messages.c.conversation).where(messages.c.id.in_(bindparam("beginnings", expanding=True))).limit(1)
 _POSTED = (
     select(turns.c.conversation)
     .join(posts, posts.c.turn == turns.c.id)
@@ -155,7 +162,7 @@ def _accept(connection: Connection, message: Message) -> Accepted:
         turn = connection.execute(select(turns.c.id).where(turns.c.id == message.id)).scalar()
         return Accepted(turn, address_of(row), False, _waiting(connection, known))
 
-    found = _found(connection, message.address) or _joined(connection, message)
+    found = conversation_at(connection, message.address) or _joined(connection, message)
     customer = message.person if message.role == "customer" else ""
     if found is None:
         conversation, mode = message.address, "agent"
@@ -166,7 +173,8 @@ def _accept(connection: Connection, message: Message) -> Accepted:
         if str(message.address) != row.id:
             message = replace(message, reply_in=message.reply_in or message.address.thread)
     message = replace(message, address=conversation)
-    answered = message.role == "customer" and (mode == "agent" or message.addressed)
+    # One that was closed goes on.
+    answered = message.role == "customer" and (mode != "staff" or message.addressed)
     mode = "agent" if answered else "staff" if message.role == "staff" else mode
     connection.execute(ADD_MESSAGE, message_row(message, str(conversation)))
     if message.role == "staff":
@@ -208,11 +216,11 @@ def _new(message: Message, customer: str) -> dict[str, Any]:
     }
 
 
-def _found(connection: Connection, address: Address) -> Row[Any] | None:
+def conversation_at(connection: Connection, address: Address) -> Row[Any] | None:
     """The conversation at an address: its own, or that of the message or post that the thread began with."""
-    values = {"of": str(address)}
+    values: dict[str, Any] = {"of": str(address)}
     if address.thread:
-        values |= {"beginning": f"{address.channel}#{address.thread}"}
+        values |= {"beginnings": address.ids_of(address.thread)}
         values |= {"thread": address.thread, "channel": address.channel}
     found = connection.execute(_IN_THREAD if address.thread else _CONVERSATION, values).all()
     return min(found, key=lambda row: row.id != str(address), default=None)
@@ -244,7 +252,7 @@ def _waiting(connection: Connection, conversation: str) -> int:
 
 
 def _glance(connection: Connection, address: Address) -> Glance | None:
-    row = _found(connection, address)
+    row = conversation_at(connection, address)
     if row is None:
         return None
     table = messages.c
@@ -325,7 +333,7 @@ def _delete(connection: Connection, deleted: Deleted) -> Change | None:
 
 
 def _stop(connection: Connection, address: Address) -> tuple[str, ...]:
-    found = _found(connection, address)
+    found = conversation_at(connection, address)
     row = locked(connection, found.id) if found is not None else None
     if row is None:
         return ()
@@ -351,6 +359,30 @@ def _end_undecided(
         of_it = update(messages).where(messages.c.id == turn, messages.c.answered_by.is_(None))
         connection.execute(of_it.values(answered_by=turn))
     return ids
+
+
+def _solve(connection: Connection, solved: Solved) -> Address | None:
+    turn = select(turns.c.conversation).where(turns.c.id == storable(solved.turn))
+    conversation = connection.execute(turn).scalar()
+    if conversation is None:
+        found = conversation_at(connection, storable_address(solved.address))
+        conversation = found.id if found is not None else None
+    row = locked(connection, conversation) if conversation is not None else None
+    if row is None:
+        return None
+    ended = _end_undecided(connection, row.id, "stopped", messages.c.sent_at <= solved.solved_at)
+    mode = row.mode
+    later = select(messages.c.id).where(
+        messages.c.conversation == row.id, messages.c.role == "customer", messages.c.sent_at > solved.solved_at
+    )
+    if connection.execute(later.limit(1)).scalar() is None:
+        by = f"{solved.address.connector}:{solved.address.space}/{solved.author}"
+        opened = update(tickets).where(tickets.c.conversation == row.id, tickets.c.status == "open")
+        connection.execute(opened.values(status="resolved", resolved_at=solved.solved_at, resolved_by=storable(by)))
+        mode = "closed"
+    if ended or mode != row.mode:
+        bump(connection, row.id, mode=mode)
+    return address_of(row)
 
 
 def _read_attachments(connection: Connection, message: str, attachments: Sequence[Attachment]) -> None:

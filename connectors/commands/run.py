@@ -25,7 +25,7 @@ from connectors import logs
 from connectors.commands.options import Options
 from connectors.composition import Desk, database_of, read_settings
 from connectors.health import Health
-from connectors.places import Place, build_connectors, described, workspace
+from connectors.places import Place, build_connectors, described, load_libraries, whereabouts
 from knowledge.errors import BusyError, FrontdeskError, StoreError
 from knowledge.search import Query
 
@@ -116,6 +116,7 @@ class _Service:
         await health.start()
         await enter.enter_async_context(desk)
         health.checks["database"] = lambda: _reachable(desk)
+        await asyncio.to_thread(load_libraries, settings)
         connectors = build_connectors(desk)
         await desk.require_documents()
         await desk.refresh()
@@ -201,7 +202,7 @@ class _Service:
         while not connector.connected:  # noqa: ASYNC110 (a platform tells it by a property)
             await asyncio.sleep(_LOOK_SECONDS)
         self._heard.add(name)
-        where = await workspace(name, self._settings)
+        where = await whereabouts(name, connector, self._settings)
         _say(f"{name.capitalize()}: connected" + (f", {where}" if where else ""))
 
     async def _refresh(self, desk: Desk) -> None:

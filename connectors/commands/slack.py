@@ -13,7 +13,7 @@ from connectors.channels import staff_room
 from connectors.commands.findings import Finding
 from connectors.commands.options import Options
 from connectors.composition import read_settings
-from connectors.places import prompts_of, slack_mode
+from connectors.places.slack import prompts_of, slack_mode
 
 if TYPE_CHECKING:
     from slack_sdk.web.async_client import AsyncWebClient
@@ -71,8 +71,9 @@ async def findings(settings: Settings) -> AsyncGenerator[Finding]:
     else:
         where = settings["slack_http_address"]
         yield Finding("Slack over HTTP", True, f"`frontdesk run` listens at {where}; Slack has to reach it by https://")
-    if team:
-        yield await _staff(client, settings, team)
+    room = staff_room(settings["staff_channel"], Address("slack", team, ""))
+    if team and room is not None and room.connector == "slack":
+        yield await _staff(client, room, team)
 
 
 def _allowed(who: str, answer: dict[str, Any]) -> Finding:
@@ -87,17 +88,9 @@ def _allowed(who: str, answer: dict[str, Any]) -> Finding:
     return Finding("Slack", True, f"{who}; without the scopes {named}", hint)
 
 
-async def _staff(client: AsyncWebClient, settings: Settings, team: str) -> Finding:
-    room = staff_room(settings["staff_channel"], Address("slack", team, ""))
-    if room is None:
-        return Finding(
-            "staff channel",
-            True,
-            "none",
-            "Tell where hand-offs go: FRONTDESK_STAFF_CHANNEL=slack:T.../C... (docs/slack.md)",
-        )
-    if (room.connector, room.space) != ("slack", team):
-        return Finding("staff channel", True, f"{room.channel} is of another place, and was not looked at")
+async def _staff(client: AsyncWebClient, room: Address, team: str) -> Finding:
+    if room.space != team:
+        return Finding("staff channel", True, f"{room.channel} is of another workspace, and was not looked at")
     answer, problem = await _asked(client, "conversations.info", channel=room.room)
     found = answer.get("channel", {})
     if not problem and found.get("is_archived"):

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from agent.messages import Address, Attachment, Feedback, Message, Shared
-from connectors.slack.blocks import FEEDBACK, HELPFUL, PERSON, SHARE, UNHELPFUL, shown
+from agent.messages import Address, Attachment, Feedback, Message, Shared, Solved
+from connectors.slack.blocks import FEEDBACK, HELPFUL, PERSON, SHARE, SOLVED, UNHELPFUL, shown
 from connectors.slack.channel_settings import save_settings
 from connectors.slack.desk import Desk
 from connectors.slack.events import files_of, identifier, time_of, timestamp
@@ -17,14 +17,11 @@ from connectors.slack.incoming import text_of
 from connectors.slack.manifest import ASK_ABOUT_MESSAGE, NEW_REQUEST
 from connectors.slack.people import FAULTS, within
 from connectors.slack.views import ASK, PROMPT, REASON, SETTINGS, ask_view, question_of, reason_of, reason_view
+from connectors.wording import ASK_YOURSELF, EXPIRED, GLAD, NOT_YOURS, NOTHING_TO_READ, PERSON_TEXT
 
 if TYPE_CHECKING:
     from slack_bolt.async_app import AsyncAck
 
-PERSON_TEXT = "I would like to talk to a person."
-EXPIRED = "This button has expired."
-NOT_YOURS = "Only who asked can do this."
-ASK_YOURSELF = "Somebody else asked this. To talk to a person about something of yours, send me a message of your own."
 _OURS = "frontdesk_"
 _LINKS = ("frontdesk_open",)
 NOT_A_MEMBER = "I am not in this channel, so I cannot show it here. Type /invite and my name first."
@@ -56,7 +53,12 @@ class Actions:
         """Whether the button still means something."""
         if name.startswith(PROMPT):
             return await self._prompted(click)
-        handlers = {FEEDBACK: self._judged, PERSON: self._wants_person, SHARE: self._shared}
+        handlers = {
+            FEEDBACK: self._judged,
+            PERSON: self._wants_person,
+            SOLVED: self._is_solved,
+            SHARE: self._shared,
+        }
         handler = handlers.get(name)
         return handler is not None and click.address is not None and await handler(click, click.address)
 
@@ -75,8 +77,7 @@ class Actions:
         if not click.is_turn(click.value) or not click.ts:
             return False
         desk = self._desk
-        asker = await desk.asker_of(click.value) if desk.asker_of is not None else ""
-        if asker.rpartition("/")[2] not in ("", click.user) and not await desk.people.is_staff(click.team, click.user):
+        if not await self._may(click):
             desk.note(click.response_url, ASK_YOURSELF)
             return True
         outside = await desk.author_is_outside(click.team, click.user, click.home)
@@ -96,6 +97,22 @@ class Actions:
         )
         await desk.receive(message)
         return True
+
+    async def _is_solved(self, click: Click, address: Address) -> bool:
+        if not click.is_turn(click.value):
+            return False
+        if not await self._may(click):
+            self._desk.note(click.response_url, NOT_YOURS)
+            return True
+        await self._desk.receive(Solved(address, click.value, click.user, click.at))
+        self._desk.note(click.response_url, GLAD)
+        return True
+
+    async def _may(self, click: Click) -> bool:
+        """Whether they asked what the button's turn answers, or are of the staff."""
+        desk = self._desk
+        asker = await desk.asker_of(click.value) if desk.asker_of is not None else ""
+        return asker.rpartition("/")[2] in ("", click.user) or await desk.people.is_staff(click.team, click.user)
 
     async def _shared(self, click: Click, address: Address) -> bool:
         if not click.is_turn(click.value):
@@ -165,7 +182,7 @@ class Actions:
             return
         text, attachments = text_of(said, bot_user=await desk.clients.bot_user(team)), files_of(said)
         if not text and not attachments:
-            desk.note(body.get("response_url"), "There is nothing in this message that I can read.")
+            desk.note(body.get("response_url"), NOTHING_TO_READ)
             return
         here = await within(desk.settings.patience, self._is_member(team, room), False)
         thread = timestamp(said.get("thread_ts")) or timestamp(said.get("ts"))

@@ -17,6 +17,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from agent.errors import DeliveryError
 from agent.messages import Address, Attachment
+from connectors.files import first_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -368,19 +369,10 @@ async def download(clients: Clients, address: Address, attachment: Attachment, m
 
 
 async def _content(response: aiohttp.ClientResponse, attachment: Attachment, most_bytes: int) -> bytes:
-    if response.status != 200:
-        raise DeliveryError(
-            f"The file {attachment.name!r} could not be fetched: HTTP {response.status}.",
-            gone=response.status in (404, 410),
-        )
-    if response.content_type == "text/html" and "html" not in attachment.media_type.lower():
+    page = response.status == 200 and response.content_type == "text/html"
+    if page and "html" not in attachment.media_type.lower():
         raise DeliveryError(
             f"Slack gave the page to sign in instead of the file {attachment.name!r}: no files:read scope.",
             "Add the scope files:read to the app and install it again.",
         )
-    found = bytearray()
-    async for chunk in response.content.iter_chunked(64 * 1024):
-        found += chunk
-        if len(found) >= most_bytes:
-            break
-    return bytes(found[:most_bytes])
+    return await first_bytes(response, attachment, most_bytes)

@@ -6,12 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from agent.messages import Address
-from connectors.slack.actions import PERSON_TEXT, asked, open_view, private_thread
+from connectors.slack.actions import asked, open_view, private_thread
 from connectors.slack.channel_settings import settings_form
 from connectors.slack.desk import Desk
 from connectors.slack.events import identifier
 from connectors.slack.incoming import text_of
 from connectors.slack.views import ask_view
+from connectors.wording import PERSON_TEXT
 
 if TYPE_CHECKING:
     from slack_bolt.async_app import AsyncAck

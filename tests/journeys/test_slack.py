@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 from tests.connectors.slack.test_oauth import install
 from tests.journeys.house import BUTTON, PETS, QUESTION, TAKEN_OVER, House, LocalSlack, housing, sync
-from tests.journeys.running import FRONTDESK, running
+from tests.journeys.running import running
 from tests.servers.slack import Seen
 
 INTERNAL = "How much goodwill credit may a team lead give?"
@@ -85,11 +84,6 @@ def answers(house: House, room: str, number: int = 1) -> list[Seen]:
 
     answered: list[Seen] = house.slack.wait_for(found, 20)
     return answered
-
-
-def frontdesk(house: House, *arguments: str) -> str:
-    command = [str(FRONTDESK), *arguments]
-    return subprocess.run(command, env=house.settings, check=True, capture_output=True, text=True).stdout
 
 
 # --- where people ask
@@ -272,7 +266,7 @@ def test_who_wants_a_person_gets_one(house: House) -> None:
     house.final(room, ts, TAKEN_OVER)
     (post,) = house.told(f"({ann})")
     assert "the customer asked for one" in post.text
-    tickets = json.loads(frontdesk(house, "tickets", "--json"))["tickets"]
+    tickets = json.loads(house.frontdesk("tickets", "--json"))["tickets"]
     (ticket,) = [one for one in tickets if one["customer"] == f"slack:{slack.team.id}/{ann}"]
     assert ticket["status"] == "open"
 
@@ -284,7 +278,7 @@ def test_who_wants_a_person_gets_one(house: House) -> None:
     assert house.once_more(room, ts) == before, "staff have spoken"
     slack.say(ann, room, slack.mention(PETS), thread_ts=ts)
     house.final(room, ts, "Pets allowed", BUTTON)
-    frontdesk(house, "tickets", "resolve", str(ticket["number"]))
+    house.frontdesk("tickets", "resolve", str(ticket["number"]))
     slack.say(ann, room, QUESTION, thread_ts=ts)
     slack.wait_for(lambda: len(slack.replies_to(room, ts)) == len(before) + 2, 20)
 

@@ -116,7 +116,7 @@ async def test_nothing_is_shown_twice_when_slack_breaks(desk: Desk, kind: str) -
         seen = desk.only(question)
         assert seen.text.count("You can") == 1
         assert "30 days [1]" in seen.text
-        assert len(seen.action_ids) == 2
+        assert len(seen.action_ids) == 3
 
 
 async def test_waits_as_long_as_slack_asks(desk: Desk) -> None:
