@@ -39,8 +39,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from agent.errors import EngineError
-from agent.ledger.database import postgres_url
 from agent.takeover import Takeover
+from knowledge.database import postgres_url
 
 if TYPE_CHECKING:
     from dbos import DBOSConfig

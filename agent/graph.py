@@ -54,6 +54,7 @@ from agent.prompting import (
     with_wish,
 )
 from agent.reply import finished, is_small_talk, sourced, with_not_read
+from agent.standing import CHANGED, Sources, stands, while_standing
 from knowledge.base import KnowledgeBase
 from knowledge.search import SearchResult
 
@@ -105,6 +106,7 @@ class Context:
     total_seconds: float
     address: Address
     payer: Payer
+    sources: Sources
 
     @property
     def model(self) -> ModelBackend:
@@ -139,7 +141,7 @@ class SupportAgent:
         self._total_seconds = total_seconds
         self._graph: CompiledStateGraph[State, Context, State, State] | None = None
 
-    def _context(self, conversation: Conversation) -> Context:
+    def _context(self, conversation: Conversation, sources: Sources | None = None) -> Context:
         return Context(
             self._models,
             self._knowledge,
@@ -148,6 +150,7 @@ class SupportAgent:
             self._total_seconds,
             conversation.address,
             _payer(conversation),
+            sources or Sources(self._knowledge, conversation.audiences),
         )
 
     async def summarise(self, conversation: Conversation) -> Summary | None:
@@ -169,12 +172,27 @@ class SupportAgent:
             return None
         return Summary(text, old[-1].id) if says_something(text) else None
 
+    async def stands(self, answer: Answer, audiences: frozenset[str]) -> bool:
+        """Whether all that it cites may still be shown to `audiences`. Raises `StoreError`."""
+        return await stands(self._knowledge, answer, audiences)
+
     async def reply(self, conversation: Conversation) -> AsyncGenerator[ReplyEvent]:
         """Reply to what customers said since the last reply: any number of Status and Delta, then one Answer or Handoff.
 
         Deltas are a draft; the last event replaces it. Errors of models end as a hand-off, never as an exception; those of
         the store (`StoreError`) are raised, for the caller to apologise and to tell staff.
         """
+        persona = self._context(conversation).persona
+        unsure = Handoff("unsure", wording.UNSURE.format(next=persona.handoff_message), CHANGED)
+        replying = while_standing(
+            self._knowledge, conversation.audiences, lambda sources: self._written(conversation, sources), unsure
+        )
+        async with aclosing(replying) as events:
+            async for event in events:
+                yield event
+
+    async def _written(self, conversation: Conversation, sources: Sources) -> AsyncGenerator[ReplyEvent]:
+        """A reply, written from what is published now."""
         if self._graph is None:
             self._graph = _graph()
         start: State = {
@@ -184,7 +202,8 @@ class SupportAgent:
             "notes": (),
             "failed": frozenset(),
         }
-        stream = self._graph.astream(start, context=self._context(conversation), stream_mode="custom")
+        context = self._context(conversation, sources)
+        stream = self._graph.astream(start, context=context, stream_mode="custom")
         async with aclosing(cast("AsyncGenerator[ReplyEvent]", stream)) as events:
             async for event in events:
                 yield event
@@ -356,6 +375,7 @@ async def _retrieve(state: State, runtime: Runtime[Context]) -> State:
     if context.model.generative and not _enough(state, found) and found.foreign and not _is_rewritten(state):
         state = await _rewrite(state, context)
         found = await _search(state, context)
+    context.sources.use(found.hits)
     state = {**state, "found": found, "notes": (*state["notes"], *([found.note] if found.note else []))}
     # `quotes` judges for itself: it may still ask back.
     if context.model.generative and not _enough(state, found):

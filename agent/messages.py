@@ -278,9 +278,17 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """The next piece of a draft. The draft is replaced by the Answer or Handoff that ends the reply."""
+    """The next piece of a draft. The draft is replaced by the Answer or Handoff that ends the reply.
+
+    `anew`: what was drafted so far is not to be seen any more; this is the beginning of another draft.
+    """
 
     text: str
+    anew: bool = False
+
+    def after(self, draft: str) -> str:
+        """The whole draft with this piece."""
+        return self.text if self.anew else draft + self.text
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ class Session:
                     if isinstance(event, Answer | Handoff):
                         result = event
                     elif isinstance(event, Delta):
-                        draft += event.text
+                        draft = event.after(draft)
                         await self._show(message, Draft(draft))
                     else:
                         await self._show(message, event)

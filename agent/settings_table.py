@@ -259,6 +259,20 @@ TABLE: tuple[Setting, ...] = (
         "365",
     ),
     Setting(
+        "pages_allow",
+        tuple,
+        (),
+        "Web pages are only fetched from public addresses, and from these: hosts, addresses or networks of your own.",
+        "wiki.internal.example.com, 10.20.0.0/16",
+    ),
+    Setting(
+        "pages_recheck_hours",
+        int,
+        24,
+        "How often `frontdesk run` looks again at the web pages that documents come from, in hours. 0: never.",
+        "24",
+    ),
+    Setting(
         "person_messages_per_minute",
         int,
         300,
@@ -304,12 +318,35 @@ TABLE: tuple[Setting, ...] = (
         "database_url",
         str,
         "",
-        "A Postgres database for conversations, tickets and the queue, which several processes can share. Unset: SQLite in the "
-        "data directory.",
+        "A Postgres database for documents, conversations, tickets and the queue, which several processes can share. Unset: "
+        "SQLite in the data directory.",
         "postgresql://USER:PASSWORD@HOST:5432/DATABASE",
         variable="DATABASE_URL",
         pattern=r"postgres(?:ql)?://\S+",
         form="the address of a Postgres database: postgresql://USER:PASSWORD@HOST:5432/DATABASE",
         secret=True,
+    ),
+    Setting(
+        "chroma_url",
+        str,
+        "",
+        "A Chroma server (`chroma run`) for the vectors, which several machines can share. Unset: Chroma in the data directory, "
+        "which needs no server.",
+        "http://127.0.0.1:8000",
+        variable="CHROMA_URL",
+        pattern=r"https?://[^\s/@]+/?",
+        form="the address of a Chroma server: http://HOST:PORT or https://HOST",
+    ),
+    Setting(
+        "chroma_token",
+        str,
+        "",
+        "The key for the Chroma server, if it, or a proxy before it, asks for one.",
+        variable="CHROMA_TOKEN",
+        secret=True,
+    ),
+    Setting("chroma_tenant", str, "default_tenant", "The tenant on the Chroma server.", variable="CHROMA_TENANT"),
+    Setting(
+        "chroma_database", str, "default_database", "The database on the Chroma server.", variable="CHROMA_DATABASE"
     ),
 )

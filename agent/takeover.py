@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from agent.ledger.database import postgres_url
+from knowledge.database import postgres_url
 
 _log = logging.getLogger(__name__)
 

@@ -166,8 +166,13 @@ class TurnRunner:
     async def _prepare(self, begun: Begun) -> Begun | Ended | None:
         """Prepare a reply until one holds. What is returned has it, or has ended otherwise."""
         address = begun.conversation.address
+        if begun.result is not None:
+            reopened = await self._resumed(begun, begun.result)
+            if not isinstance(reopened, Begun) or reopened.result is not None:
+                return reopened
+            begun = reopened
         # Before the first word, for what was shown once cannot be taken back from who read it.
-        public_only = begun.result is None and await self._outsiders_read(begun, self._rooms(address))
+        public_only = await self._outsiders_read(begun, self._rooms(address))
         for restart in range(_MOST_RESTARTS):
             if begun.result is not None:
                 return begun
@@ -177,6 +182,8 @@ class TurnRunner:
             result = await self._drafted(begun, room, public_only=public_only)
             if result is not None and not public_only and await self._shows_too_much(begun, result):
                 public_only = True
+                continue
+            if result is not None and not await self._may_be_shown(result, self._audiences(begun, public_only)):
                 continue
             if result is not None and _only_when_sure(begun, room) and not _is_sure(result):
                 await self._ledger.finish(begun.turn, "quiet")
@@ -191,6 +198,13 @@ class TurnRunner:
                 return again
             begun = again
         return begun if begun.result is not None else await self._forced(begun)
+
+    async def _resumed(self, begun: Begun, result: Answer | Handoff) -> Begun | Ended | None:
+        """A turn that was decided before a crash: as it was, or without its reply if what that rests on was retired since."""
+        if await self._may_be_shown(result, self._audiences(begun)):
+            return begun
+        await self._ledger.reopen(begun.turn)
+        return await self._ledger.begin(begun.turn, again=True)
 
     async def _forced(self, begun: Begun) -> Begun | Ended | None:
         """Somebody writes faster than can be answered: what is known now is what is answered."""
@@ -253,13 +267,12 @@ class TurnRunner:
                 "failed", text, "This question came in while nothing ran, and was too old when it was found."
             )
         conversation = await self._with_attachments(begun)
-        audiences = room.audiences
         if public_only:
-            audiences = frozenset({PUBLIC})
             conversation = _without_internal(conversation)
         silent = _only_when_sure(begun, room) or bool(question.private_reply)
         text = ""
         pending = frozenset(message.id for message in begun.pending)
+        audiences = self._audiences(begun, public_only)
         conversation = replace(conversation, audiences=audiences, pending=pending)
         async with aclosing(self._agent.reply(conversation)) as events:
             async for event in events:
@@ -271,7 +284,7 @@ class TurnRunner:
                     if not text:
                         point("drafting", begun.turn)
                         self._first_text(begun)
-                    text += event.text
+                    text = event.after(text)
                     await self._show(conversation.address, _posted_as(begun), Draft(text), begun)
                     if text == event.text:
                         point("shown", begun.turn)
@@ -310,6 +323,13 @@ class TurnRunner:
         address = begun.conversation.address
         wider = room.audiences != frozenset({PUBLIC}) or any(one.internal for one in begun.conversation.messages)
         return wider and await self._connectors[address.connector].outsiders(address)
+
+    def _audiences(self, begun: Begun, public_only: bool = False) -> frozenset[str]:
+        return frozenset({PUBLIC}) if public_only else self._rooms(begun.conversation.address).audiences
+
+    async def _may_be_shown(self, result: Answer | Handoff, audiences: frozenset[str]) -> bool:
+        """Whether what it rests on is still published, and for who reads here."""
+        return not isinstance(result, Answer) or await self._agent.stands(result, audiences)
 
     async def _shows_too_much(self, begun: Begun, result: Answer | Handoff) -> bool:
         """Whether it rests on documents that not everyone may see, where by now someone reads who may not."""

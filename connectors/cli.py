@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from connectors.commands.options import Options
+from connectors.declaring import PATH as _FOLDER
+from connectors.declaring import end_quietly_when_stopped as _end_quietly_when_stopped
+from connectors.declaring import everywhere as _everywhere
+from connectors.declaring import run_work as _run
+from connectors.declaring_index import knowledge
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-_FOLDER = click.Path(path_type=Path)
 TURN_STATES = [
     "queued",
     "running",
@@ -27,21 +28,6 @@ TURN_STATES = [
     "quiet",
 ]
 """As in `agent.ledger`, which is not imported for --help."""
-
-
-def _everywhere(command: Command) -> Command:
-    """Accept --data and --config behind every command as well as before it."""
-
-    def keep(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
-        if value is not None and parameter.name is not None:
-            setattr(context.ensure_object(Options), parameter.name, value)
-
-    for name, help_text in (
-        ("--config", "The settings file (default: ./frontdesk.toml)."),
-        ("--data", "Where frontdesk keeps its state."),
-    ):
-        command = click.option(name, type=_FOLDER, expose_value=False, callback=keep, help=help_text)(command)
-    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -103,7 +89,7 @@ def search(
     options: Options, query: str | None, limit: int, audience: tuple[str, ...], as_json: bool, batch: Path | None
 ) -> None:
     """Show which passages are found for QUERY, and why."""
-    from connectors.commands.knowledge import search, search_batch
+    from connectors.commands.knowledge.searching import search, search_batch
 
     if (query is None) == (batch is None):
         raise click.UsageError("Give either a QUERY or --batch FILE.")
@@ -256,49 +242,7 @@ def invite(options: Options, application: str) -> None:
     _run(invite(options, application=application))
 
 
-@frontdesk.group()
-def knowledge() -> None:
-    """Bring documents in, and look at what is there."""
-
-
-@knowledge.command()
-@click.argument("directory", type=_FOLDER)
-@click.option("--allow-empty", is_flag=True, help="Remove everything that came from DIRECTORY if it holds no document.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@_everywhere
-@click.pass_obj
-def sync(options: Options, directory: Path, allow_empty: bool, as_json: bool) -> None:
-    """Make the knowledge base hold what DIRECTORY holds: new, changed and removed files.
-
-    Reads Markdown, HTML, text, and FAQ tables (CSV, JSON, JSONL). May be interrupted and run again at any time.
-    """
-    from connectors.commands.knowledge import sync
-
-    _run(sync(options, directory, allow_empty=allow_empty, as_json=as_json))
-
-
-@knowledge.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@_everywhere
-@click.pass_obj
-def list_documents(options: Options, as_json: bool) -> None:
-    """List the documents."""
-    from connectors.commands.knowledge import list_documents
-
-    _run(list_documents(options, as_json=as_json))
-
-
-@knowledge.command()
-@click.argument("document")
-@click.option("--passages", is_flag=True, help="Show the passages it was split into.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@_everywhere
-@click.pass_obj
-def show(options: Options, document: str, passages: bool, as_json: bool) -> None:
-    """Show the DOCUMENT with this id."""
-    from connectors.commands.knowledge import show
-
-    _run(show(options, document, passages=passages, as_json=as_json))
+frontdesk.add_command(knowledge)
 
 
 @frontdesk.group(invoke_without_command=True)
@@ -398,40 +342,6 @@ def reference() -> str:
 
     add(frontdesk, "frontdesk")
     return "\n".join(lines)
-
-
-Result = TypeVar("Result")
-
-
-def _run(work: Coroutine[Any, Any, Result]) -> Result:
-    import asyncio
-    import logging
-
-    class OneLine(logging.Formatter):
-        """An error in a line; its traceback only with --debug."""
-
-        def formatException(self, ei: Any) -> str:
-            return super().formatException(ei) if _debug() else f"{ei[0].__name__}: {ei[1]} (see more with --debug)"
-
-    handler = logging.StreamHandler()
-    handler.setFormatter(OneLine("Note: %(message)s"))
-    # Also for libraries that raise their own level, as OPENAI_LOG does.
-    handler.setLevel(logging.ERROR)
-    logging.basicConfig(level=logging.ERROR, handlers=[handler])
-    # At a terminal the notes of each reply say which model failed.
-    logging.getLogger("agent.models.breaker").setLevel(logging.CRITICAL)
-    return asyncio.run(work)
-
-
-def _end_quietly_when_stopped() -> None:
-    """Who stops it while it is being loaded gets the same exit status as later, when nothing was begun."""
-    import signal
-
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-
-
-def _debug() -> bool:
-    return click.get_current_context().ensure_object(Options).debug
 
 
 def main(arguments: list[str] | None = None) -> None:

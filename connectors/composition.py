@@ -19,7 +19,7 @@ from agent.models.breaker import Breakers
 from agent.models.metering import Meter
 from agent.models.openai_compatible import Deadlines, OpenAICompatible
 from agent.models.pool import Pool
-from agent.models.presets import Catalogue, Endpoint
+from agent.models.presets import Catalogue, Endpoint, is_local
 from agent.models.providers import Surroundings, installed
 from agent.models.quotes import NAME as QUOTES
 from agent.models.routing import FallbackChain, Models
@@ -27,10 +27,13 @@ from agent.rooms import Rooms
 from agent.settings import Settings, load
 from connectors.channels import Channels, address_of
 from knowledge.base import KnowledgeBase
+from knowledge.chroma import ChromaServer, EmbeddedChroma
 from knowledge.embeddings import Embedder, RemoteEmbedder
 from knowledge.errors import KnowledgeError
 from knowledge.minilm import MiniLM
+from knowledge.pages import Pages
 from knowledge.reranking import RemoteReranker
+from knowledge.vectors import VectorStore
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +60,7 @@ def data_directory(settings: Settings) -> Path:
 
 
 def database_of(settings: Settings) -> Path | str:
-    """Where conversations, tickets and the queue live: the URL of a Postgres database, else the data directory."""
+    """Where documents, conversations, tickets and the queue live: the URL of a Postgres database, else the data directory."""
     return str(settings["database_url"]) or data_directory(settings)
 
 
@@ -198,15 +201,46 @@ def build_reranker(settings: Settings, pool: Pool) -> RemoteReranker | None:
     )
 
 
+def build_store(settings: Settings) -> VectorStore:
+    """Where vectors are kept for searching: a Chroma server if one is set, else Chroma in the data directory."""
+    url = settings["chroma_url"].rstrip("/")
+    if not url:
+        return EmbeddedChroma()
+    if settings["offline"] and not is_local(url):
+        raise SettingsError(
+            f"`offline` is on, and the Chroma server {url} is not on this machine.",
+            "Switch `offline` off, or leave CHROMA_URL out.",
+        )
+    return ChromaServer(
+        url,
+        token=settings["chroma_token"],
+        tenant=settings["chroma_tenant"],
+        database=settings["chroma_database"],
+    )
+
+
 def build_knowledge(settings: Settings, pool: Pool | None = None, data: Path | None = None) -> KnowledgeBase:
-    """The knowledge base in `data`, by default the data directory of the settings."""
+    """The knowledge base of the settings; in `data`, documents and all, if that is given."""
     pool = pool or Pool()
     return KnowledgeBase(
         data or data_directory(settings),
         build_embedder(settings, pool),
+        database=data or database_of(settings),
         language=settings["language"],
         reranker=build_reranker(settings, pool),
+        store=build_store(settings) if data is None else None,
     )
+
+
+def build_pages(settings: Settings) -> Pages:
+    """What fetches web pages, from public addresses and those that are allowed. Raises `SettingsError`."""
+    allowed = frozenset(settings["pages_allow"])
+    if settings["offline"] and not allowed:
+        raise SettingsError(
+            "`offline` is on, and web pages are not on this machine.",
+            "Switch `offline` off, or name hosts of your own in `pages_allow`.",
+        )
+    return Pages(allow=allowed)
 
 
 def build_models(
@@ -234,7 +268,7 @@ class Desk:
     ledger: Ledger
     channels: Channels
     database: Path | str
-    """Of the ledger and the queue: the data directory, or the URL of a Postgres database."""
+    """Of everything that is kept: the data directory, or the URL of a Postgres database."""
 
     @classmethod
     def open(cls, settings: Settings, data: Path | None = None) -> Desk:

@@ -5,71 +5,70 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
+from knowledge import generations, verifying
 from knowledge import sync as syncing
-from knowledge.database import open_database
-from knowledge.documents import Passage
+from knowledge.chroma import EmbeddedChroma
+from knowledge.database import Source, open_database
+from knowledge.documents import Passage, Stored
 from knowledge.embeddings import Embedder
-from knowledge.errors import EmbedderError, IndexFailure, KnowledgeError, RerankerError
-from knowledge.index import Index, IndexEntry, collect_garbage, generation, new_generation
+from knowledge.errors import ConflictError, EmbedderError, IndexFailure, RerankerError
+from knowledge.generations import Generation
+from knowledge.in_use import HEAL, KEYWORDS_ONLY, InUse, Opened
+from knowledge.indexer import Indexer, Say
+from knowledge.keeper import WAIT_SECONDS, Keeper, Outcome
 from knowledge.languages import ENGLISH
-from knowledge.library import Changes, Edition, Library, PassageRecord, Stored, vector_key
-from knowledge.lock import writer_lock
+from knowledge.library import Library, PassageRecord
 from knowledge.minilm import MiniLM
-from knowledge.ranking import Candidate, Ranked
+from knowledge.page_keeping import PageKeeping
+from knowledge.ranking import Candidate
 from knowledge.readers import Reader, load_readers
 from knowledge.reranking import Pausing, Reranker
-from knowledge.search import Hit, Query, SearchResult
-from knowledge.sync import Plan, Progress, SyncReport
+from knowledge.search import Cited, Hit, Query, SearchResult
+from knowledge.sync import AS_USUAL, Plan, Progress, SyncReport, Wish
+from knowledge.tables import SCHEMA
+from knowledge.vectors import VectorStore
+from knowledge.verifying import Part
 
 if TYPE_CHECKING:
     from knowledge.embeddings import Vectors
 
-EMBED_AT_ONCE = 64
-"""Passages whose vectors are kept together: what an interrupted sync loses at most."""
 EVERYTHING = 1_000_000
 RERANKED = 30
 """Passages that a reranker reads, the best by search's own ranking: about 6,500 tokens. They hold most of the right documents
 that the first 100 hold (docs/decisions/search.md)."""
-SAME_TEXT = 0.98
-"""The least cosine between two vectors of one text from one model; servers round, but not by more."""
+_TRIES = 3
 EMPTY = "The knowledge base is empty. Bring documents in with: frontdesk knowledge sync DIR"
-KEYWORDS_ONLY = "Search works by keywords only"
-RESYNC = "To mend it: frontdesk knowledge sync DIR"
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How the knowledge base stands. `note` says what is not whole, for staff; empty when all is well."""
+    """How the knowledge base stands. `note` says what is not whole, for staff; empty when all is well.
+
+    `keeper` is the process that keeps the index up to date, "" when there is none.
+    """
 
     documents: int
     passages: int
     mode: str
     note: str = ""
+    keeper: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """The index in use. `note` is set when it is a makeshift one."""
+class KnowledgeBase(PageKeeping):
+    """Documents, searched by vectors from `embedder` and by keywords; by keywords alone when it is `None`.
 
-    edition: Edition
-    index: Index
-    note: str = ""
-
-
-class KnowledgeBase:
-    """Documents in `data`, searched by vectors from `embedder` and by keywords; by keywords alone when it is `None`.
-
+    The index is kept in `data`; so are the documents, unless `database` says where else (another directory, or the URL of a
+    PostgreSQL database, which several may share).
     `language` is that of the documents, by its English name: words are compared by their stems. Empty: told from the
-    documents. `reranker` has the last word on the order of the best passages. Opening costs nothing until first used. Close
-    it with `close()`.
+    documents. `reranker` has the last word on the order of the best passages. `store` is where vectors are kept for
+    searching, by default Chroma in `data`. Opening costs nothing until first used. Close it with `close()`.
     """
 
     def __init__(
@@ -77,136 +76,95 @@ class KnowledgeBase:
         data: Path,
         embedder: Embedder | None,
         *,
+        database: Source | None = None,
         language: str = "",
         reranker: Reranker | None = None,
         readers: Mapping[str, Reader] | None = None,
+        store: VectorStore | None = None,
     ) -> None:
         self._data = data
-        self._language = language.strip().lower()
+        self._source = database if database is not None else data
+        language = language.strip().lower()
         self._embedder = embedder
         self._reranker = Pausing(reranker) if reranker is not None else None
         self._readers = readers
         self._engine: Engine | None = None
         self._library: Library | None = None
         self._library_lock = threading.Lock()
-        self._opened: _Opened | None = None
-        self._opening = asyncio.Lock()
+        self._store = store if store is not None else EmbeddedChroma()
+        self._in_use = InUse(data, self._store if embedder is not None else None, language)
+        indexer = Indexer(data, self._open_library, embedder, self._store, self._in_use, language)
+        self._keeper = Keeper(data, self._open_library, indexer, self._in_use)
 
     # Bringing documents in -------------------------------------------------------------------------------------------
 
     async def sync(
         self,
         directory: Path,
+        wish: Wish = AS_USUAL,
         *,
         progress: Progress | None = None,
         say: Callable[[str], None] | None = None,
-        allow_empty: bool = False,
+        wait: float = WAIT_SECONDS,
     ) -> SyncReport:
         """Make the library hold what `directory` holds: new, changed and removed files, nothing else.
 
-        All of it becomes visible in one step, at the end; documents whose files are gone leave at once. It may be
-        interrupted at any time and run again. `progress` is told how far it is, `say` gets lines about what takes long.
+        All of it becomes visible in one step, when its index is ready; documents whose files are gone leave at once, and
+        those that a person has edited stay. It may be interrupted at any time and run again. `wish` says how, `progress` is
+        told how far it is, `say` gets lines about what takes long. `wait` is how many seconds another process that keeps the
+        index is waited for.
 
-        Raises `FolderError` (missing or empty folder), `BusyError` (another process writes), `StoreError`.
+        Raises `FolderError` (missing or empty folder), `StoreError`.
         """
         started = time.monotonic()
-        report = progress or (lambda what, done, total: None)
+        report = progress or silent
         library = await asyncio.to_thread(self._open_library)
-        async with writer_lock(self._data):
-            readers = self._readers if self._readers is not None else await asyncio.to_thread(load_readers)
-            plan = await asyncio.to_thread(syncing.plan, directory, library, readers, report, allow_empty=allow_empty)
-            await asyncio.to_thread(_remove_first, library, plan)
-            notes = [note for note in [await self._publish(library, plan, report, say or (lambda line: None))] if note]
-            if plan.adopted:
-                await asyncio.to_thread(library.adopt, plan.adopted, plan.changes.folder)
-            _, passages = await asyncio.to_thread(library.count)
+        readers = await asyncio.to_thread(self._load_readers)
+        plan = await asyncio.to_thread(_take_in, directory, library, readers, report, wish)
+        outcome = await self.bring_up(report, say, wait)
+        notes = [line for line in (outcome.note, "" if outcome.done else outcome.words) if line]
+        _, passages = await asyncio.to_thread(library.count)
+        notes += plan.notes + _twins(plan)
         notes += await asyncio.to_thread(_orphans, library)
         return SyncReport(
             added=plan.added,
             changed=plan.changed,
-            removed=len(plan.changes.remove),
+            removed=len(plan.changes.retire),
             unchanged=plan.unchanged,
             failed=tuple(plan.failed),
             seconds=round(time.monotonic() - started, 3),
             passages=passages,
             notes=tuple(notes),
+            kept=tuple(plan.kept),
         )
 
-    async def _publish(self, library: Library, plan: Plan, progress: Progress, say: Callable[[str], None]) -> str:
-        """Embed what is new, build an index beside the one in use, then switch to both in one transaction."""
-        changes = plan.changes
-        entries = await asyncio.to_thread(_entries_after, library, changes)
-        anew = await self._has_changed(library, entries)
-        embedder, note = await self._vectors_for(library, entries, progress, say, anew=anew)
-        edition = await asyncio.to_thread(library.edition)
-        whole = edition.embedder == embedder and not anew and await asyncio.to_thread(self._is_whole, edition, entries)
-        if not (changes.remove or changes.write) and whole:
-            await asyncio.to_thread(library.note_files, changes.folder, changes.files or {})
-            return note
-        progress("Building the index", 0, 1)
-        folder = new_generation(self._data)
-        base = generation(self._data, edition.generation) if embedder and whole else None
-        keys = [entry.vector_key for entry in entries]
-        vectors = await asyncio.to_thread(library.vectors, embedder, keys) if embedder else None
-        await asyncio.to_thread(Index.build, folder, entries, self._language, vectors, base)
-        await asyncio.to_thread(library.publish, changes, generation=folder.name, embedder=embedder)
-        await asyncio.to_thread(library.forget_unused_vectors)
-        await asyncio.to_thread(collect_garbage, self._data, keep={folder.name, edition.generation})
-        progress("Building the index", 1, 1)
-        return note
+    # The index -------------------------------------------------------------------------------------------------------
 
-    async def _has_changed(self, library: Library, entries: list[IndexEntry]) -> bool:
-        """Whether a server makes other vectors under the same name than it did: of another length, or far from those kept.
+    async def bring_up(
+        self, progress: Progress | None = None, say: Say | None = None, wait: float = WAIT_SECONDS
+    ) -> Outcome:
+        """Have what is published now indexed: by this process, or by the one that keeps the index, which is waited for.
 
-        Such vectors cannot be compared with those of questions any more.
+        What stands in the way is told in the outcome; what is published stays so. Raises `StoreError`.
         """
-        import numpy as np
+        return await self._keeper.searchable(progress or silent, say or unheard, wait)
 
-        if self._embedder is None or not getattr(self._embedder, "may_change", False):
-            return False
-        kept = await asyncio.to_thread(
-            library.vectors, self._embedder.name, [entry.vector_key for entry in entries[:1]]
-        )
-        if not kept:
-            return False
-        try:
-            probe = (await self._embedder.embed_passages([entries[0].text]))[0]
-        except EmbedderError:
-            return False
-        before = kept[entries[0].vector_key]
-        return probe.shape != before.shape or float(np.dot(probe, before)) < SAME_TEXT
+    async def rebuild(self, progress: Progress | None = None, say: Say | None = None, *, wait: float) -> Outcome:
+        """Have the index built anew from the library; vectors that are kept there are not made again. Raises `StoreError`.
 
-    async def _vectors_for(
-        self,
-        library: Library,
-        entries: list[IndexEntry],
-        progress: Progress,
-        say: Callable[[str], None],
-        *,
-        anew: bool,
-    ) -> tuple[str, str]:
-        """Make the vectors that are missing, or all `anew`.
-
-        Returns the embedder's name, or "" and the reason when there are none.
+        A process that keeps the index does it, and is waited for.
         """
-        if self._embedder is None:
-            return "", ""
-        name = self._embedder.name
-        known = set() if anew else await asyncio.to_thread(library.known_vectors, name)
-        missing = {entry.vector_key: entry.text for entry in entries if entry.vector_key not in known}
-        keys = list(missing)
-        try:
-            await self._embedder.prepare(say)
-            for start in range(0, len(keys), EMBED_AT_ONCE):
-                progress("Embedding passages", start, len(keys))
-                some = keys[start : start + EMBED_AT_ONCE]
-                rows = await self._embedder.embed_passages([missing[key] for key in some])
-                await asyncio.to_thread(library.keep_vectors, name, some, rows)
-        except EmbedderError as error:
-            return "", f"{KEYWORDS_ONLY}: {error.message} {error.hint}".strip()
-        if keys:
-            progress("Embedding passages", len(keys), len(keys))
-        return name, ""
+        return await self._keeper.rebuild(progress or silent, say or unheard, wait)
+
+    async def keep_index(self) -> None:
+        """Keep the index at the library's edition and well, until cancelled. One process does it for a data directory."""
+        await self._keeper.keep()
+
+    async def verify(self, progress: Progress | None = None) -> list[Part]:
+        """Compare the index with the library, passage by passage. Raises `StoreError`."""
+        library = await asyncio.to_thread(self._open_library)
+        opened = await self._in_use.current(library, newest=True)
+        return await verifying.verify(library, opened, self._embedder, self._keeper, progress or silent)
 
     # Searching -------------------------------------------------------------------------------------------------------
 
@@ -216,22 +174,18 @@ class KnowledgeBase:
         A missing model, a broken index or a reranker that fails is no error: search goes on without, and says so in `note`.
         """
         library = self._library if self._library is not None else await asyncio.to_thread(self._open_library)
-        opened = await self._current_index(library)
+        opened = await self._in_use.current(library)
         query = replace(query, text=await asyncio.to_thread(opened.index.mended, query.text))
         vector, note = await self._query_vector(opened, query)
         # The confidence of vectors was fitted for the local embedder, which knows English only.
-        calibrated = opened.edition.embedder == MiniLM.name and opened.index.language == ENGLISH
+        calibrated = opened.embedder == MiniLM.name and opened.index.language == ENGLISH
         most = max(query.limit, RERANKED if self._reranker is not None else 1)
-
-        def looked_up(vector: Vectors | None) -> tuple[Ranked, list[Candidate], dict[str, PassageRecord]]:
-            ranked = opened.index.search(query, vector, calibrated=calibrated and vector is not None)
-            return ranked, *_visible(library, query, ranked.candidates, most)
-
         try:
-            ranked, candidates, records = await asyncio.to_thread(looked_up, vector)
+            ranked = await opened.index.search(query, vector, calibrated=calibrated and vector is not None)
         except IndexFailure as error:
-            vector, note = None, f"{KEYWORDS_ONLY}: {error.message} {RESYNC}"
-            ranked, candidates, records = await asyncio.to_thread(looked_up, None)
+            vector, note = None, f"{KEYWORDS_ONLY}: {error.message} {HEAL}"
+            ranked = await opened.index.search(query, None)
+        candidates, records = await asyncio.to_thread(_visible, library, opened.edition, query, ranked.candidates, most)
         candidates, unranked = await self._reranked(query, candidates, records)
         return SearchResult(
             mode="keyword" if vector is None else "hybrid",
@@ -274,36 +228,17 @@ class KnowledgeBase:
             best = list(dict.fromkeys([*best, *(one.id for one in stored if one.audience in query.audiences)]))
         return best[: query.limit], found.note
 
-    async def _current_index(self, library: Library) -> _Opened:
-        """The index of the current edition; another process may have published a new one since the last question."""
-        async with self._opening:
-            edition = await asyncio.to_thread(library.edition)
-            if self._opened is None or self._opened.edition != edition:
-                self._opened = await asyncio.to_thread(self._open_index, library, edition)
-            return self._opened
-
-    def _open_index(self, library: Library, edition: Edition) -> _Opened:
-        old = self._opened
-        if old is not None and not old.note and old.edition.generation == edition.generation:
-            return replace(old, edition=edition)
-        note = ""
-        try:
-            if edition.generation:
-                return _Opened(edition, Index.open(generation(self._data, edition.generation)))
-        except KnowledgeError as error:
-            note = f"{KEYWORDS_ONLY}: {error.message} {RESYNC}"
-        return _Opened(edition, Index.in_memory(_entries(library.records()), self._language), note)
-
-    async def _query_vector(self, opened: _Opened, query: Query) -> tuple[Vectors | None, str]:
+    async def _query_vector(self, opened: Opened, query: Query) -> tuple[Vectors | None, str]:
         """The question's vector, or `None` and the reason, a sentence for staff."""
         if not len(opened.index):
             return None, EMPTY
         if self._embedder is None or opened.note:
             return None, opened.note
         if not opened.index.has_vectors:
-            return None, f"{KEYWORDS_ONLY}: no vectors have been made yet. {RESYNC}"
-        if opened.edition.embedder != self._embedder.name:
-            return None, f"{KEYWORDS_ONLY}: the index was made with another embedder. {RESYNC}"
+            said = opened.difference.note if opened.difference is not None else ""
+            return None, said or f"{KEYWORDS_ONLY}: no vectors have been made yet. {HEAL}"
+        if opened.embedder != self._embedder.name:
+            return None, f"{KEYWORDS_ONLY}: the index was made with another embedder. {HEAL}"
         try:
             vector = await self._embedder.embed_query(query.text)
             if query.context:
@@ -324,22 +259,32 @@ class KnowledgeBase:
             return None
         return [float(cosine) for cosine in vectors @ vector]
 
+    async def editions(self) -> tuple[int, Generation | None]:
+        """What is published now, and the index that is in use: as long as both are the same, so is what may be shown."""
+        library = await asyncio.to_thread(self._open_library)
+        return await asyncio.to_thread(lambda: (library.edition(), generations.current(self._data)))
+
+    async def standing(self, cited: Sequence[Cited], audiences: frozenset[str]) -> list[bool]:
+        """Whether each of these texts may be shown to who belongs to `audiences`, as a search made now would show it.
+
+        What was retired, or is no longer for them, may not from that moment on; what was edited, as soon as the new text is
+        found instead.
+        """
+        library = await asyncio.to_thread(self._open_library)
+        opened = await self._in_use.current(library)
+        return await asyncio.to_thread(_standing, library, opened.edition, cited, audiences)
+
     async def language(self) -> str:
         """The language of the documents, by its English name in lower case."""
         library = await asyncio.to_thread(self._open_library)
-        return (await self._current_index(library)).index.language
+        return (await self._in_use.current(library)).index.language
 
     # Looking ---------------------------------------------------------------------------------------------------------
 
     async def documents(self) -> list[Stored]:
-        """All documents, by id, without their text."""
+        """The published documents, by id, without their text."""
         library = await asyncio.to_thread(self._open_library)
         return list((await asyncio.to_thread(library.stored)).values())
-
-    async def document(self, document_id: str) -> Stored | None:
-        """One document with its text, `None` if there is none of this id."""
-        library = await asyncio.to_thread(self._open_library)
-        return await asyncio.to_thread(library.document, document_id)
 
     async def passages(self, document_id: str) -> list[Passage]:
         """The passages of one document, in its order."""
@@ -352,20 +297,16 @@ class KnowledgeBase:
         documents, passages = await asyncio.to_thread(library.count)
         if not documents:
             return Health(0, 0, "keyword")
-        opened = await self._current_index(library)
-        entries = _entries(await asyncio.to_thread(library.records))
-        try:
-            await asyncio.to_thread(opened.index.check, entries, self._language)
-        except IndexFailure as error:
-            return Health(documents, passages, "keyword", f"{error.message} {RESYNC}")
+        await self._in_use.current(library, newest=True)
         found = await self.search(Query("hello", limit=1))
-        return Health(documents, passages, found.mode, found.note)
+        behind = await asyncio.to_thread(library.edition) - (await self._in_use.current(library)).edition
+        late = f"The index is {behind} editions behind. {HEAL}" if behind else ""
+        return Health(documents, passages, found.mode, found.note or late, self._keeper.holder)
 
     async def close(self) -> None:
         """Let go of files. The knowledge base may be used again afterwards."""
-        if self._opened is not None:
-            await asyncio.to_thread(self._opened.index.close)
-            self._opened = None
+        await self._in_use.close()
+        await self._store.close()
         if self._engine is not None:
             await asyncio.to_thread(self._engine.dispose)
             self._engine = self._library = None
@@ -373,64 +314,70 @@ class KnowledgeBase:
     def _open_library(self) -> Library:
         with self._library_lock:
             if self._library is None:
-                self._engine = open_database(self._data)
+                self._engine = open_database(self._source, SCHEMA)
                 self._library = Library(self._engine)
             return self._library
 
-    def _is_whole(self, edition: Edition, entries: list[IndexEntry]) -> bool:
-        if not edition.generation:
-            return not entries
+    def _load_readers(self) -> Mapping[str, Reader]:
+        return self._readers if self._readers is not None else load_readers()
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Tell nobody how far it is."""
+
+
+def unheard(line: str) -> None:
+    """Tell nobody what takes long."""
+
+
+def _take_in(directory: Path, library: Library, readers: Mapping[str, Reader], progress: Progress, wish: Wish) -> Plan:
+    """Compare the folder with the library and write what is new; once more, where somebody wrote in between."""
+    for left in reversed(range(_TRIES)):
+        plan = syncing.plan(directory, library, readers, progress, wish)
         try:
-            index = Index.open(generation(self._data, edition.generation))
-            try:
-                index.check(entries, self._language)
-            finally:
-                index.close()
-        except KnowledgeError:
-            return False
-        return True
+            library.publish(plan.changes)
+        except ConflictError:
+            if not left:
+                raise
+        else:
+            return plan
+    raise AssertionError("unreachable")
 
 
-def _entries(records: Mapping[str, PassageRecord]) -> list[IndexEntry]:
-    return [
-        IndexEntry(passage_id, record.passage.searchable, record.audience, record.vector_key)
-        for passage_id, record in sorted(records.items())
-    ]
-
-
-def _entries_after(library: Library, changes: Changes) -> list[IndexEntry]:
-    """The passages of the edition that `changes` will make."""
-    gone = changes.remove | {stored.document.id for stored, _ in changes.write}
-    entries = _entries(
-        {key: record for key, record in library.records().items() if record.passage.document not in gone}
-    )
-    for stored, pieces in changes.write:
-        entries += (
-            IndexEntry(piece.id, piece.searchable, stored.document.audience, vector_key(piece)) for piece in pieces
-        )
-    return sorted(entries, key=lambda entry: entry.id)
-
-
-def _remove_first(library: Library, plan: Plan) -> None:
-    """Documents whose files are gone leave before the long work begins, except those that only moved to another file."""
-    texts = {stored.document.text for stored, _ in plan.changes.write}
-    gone = []
-    for document_id in plan.changes.remove:
-        stored = library.document(document_id) if texts else None
-        if stored is None or stored.document.text not in texts:
-            gone.append(document_id)
-    if gone and plan.changes.write:
-        library.publish(Changes(remove=frozenset(gone)))
+def _twins(plan: Plan) -> list[str]:
+    """A line about new documents that say what others say."""
+    if not plan.same:
+        return []
+    new, other = plan.same[0]
+    if len(plan.same) == 1:
+        return [f"{new} says the same as {other}."]
+    return [f"{len(plan.same)} new documents say the same as others, for example {new} the same as {other}."]
 
 
 def _orphans(library: Library) -> list[str]:
     """A line for each folder that documents came from and that is no longer there."""
-    counts = Counter(stored.folder for stored in library.stored().values())
     return [
         f"{count} documents came from {folder}, which is no longer there; they are still searched."
-        for folder, count in sorted(counts.items())
+        for folder, count in library.folders()
         if not Path(folder).exists()
     ]
+
+
+def _standing(library: Library, edition: int, cited: Sequence[Cited], audiences: frozenset[str]) -> list[bool]:
+    def stand(missing: Collection[Cited], *, whole: bool) -> set[Cited]:
+        shown = library.shown_at({one.document for one in missing}, edition, whole=whole)
+        return {
+            one
+            for one in missing
+            for found in shown.get(one.document, ())
+            if found.audiences <= audiences and (one.text in found.text if whole else one.text == found.text)
+        }
+
+    standing = stand(cited, whole=False)
+    # What was edited elsewhere may be cut into other passages now, and say it still.
+    if missing := [one for one in cited if one not in standing]:
+        standing |= stand(missing, whole=True)
+    return [one in standing for one in cited]
 
 
 def _hit(candidate: Candidate, record: PassageRecord) -> Hit:
@@ -438,18 +385,18 @@ def _hit(candidate: Candidate, record: PassageRecord) -> Hit:
 
 
 def _visible(
-    library: Library, query: Query, candidates: Sequence[Candidate], most: int
+    library: Library, edition: int, query: Query, candidates: Sequence[Candidate], most: int
 ) -> tuple[list[Candidate], dict[str, PassageRecord]]:
     """The best candidates that may be seen, at least `most` of them if there are so many, and their records.
 
-    Joined with the library, so that a document that has left it, or the audience, is never shown nor sent to a reranker,
-    whatever the index still holds.
+    Joined with the library, so that a document that was retired, or has left the audience, is never shown nor sent to a
+    reranker, whatever the index still holds.
     """
     seen: list[Candidate] = []
     records: dict[str, PassageRecord] = {}
     for start in range(0, len(candidates), most):
         some = candidates[start : start + most]
-        records |= library.records([one.id for one in some])
+        records |= library.records([one.id for one in some], edition)
         seen += [one for one in some if one.id in records and records[one.id].audience in query.audiences]
         if len(seen) >= most:
             break

@@ -1,24 +1,93 @@
-"""Opening the database in which the library is kept: one SQLite file in the data directory, in WAL mode."""
+"""Opening the database that everything is kept in, a file of SQLite or PostgreSQL, with its tables brought up to date."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-from sqlalchemy import Column, Engine, MetaData, String, Table, Text, create_engine, event, insert, select
-from sqlalchemy.exc import DatabaseError
+from filelock import FileLock, Timeout
+from sqlalchemy import Connection, DateTime, Dialect, Engine, create_engine, event, inspect, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.types import TypeDecorator
 
 from knowledge.errors import StoreError
 
-SCHEMA = "1"
-"""Version of the tables. A database of another version is refused rather than guessed at."""
-BUSY_SECONDS = 5.0
+Source = Path | str
+"""Where the database is: the data directory, or the URL of a PostgreSQL database."""
 
-metadata = MetaData()
-state = Table("state", metadata, Column("key", String(64), primary_key=True), Column("value", Text, nullable=False))
-"""Facts about the whole: the schema's version, the edition, which index belongs to it."""
+BUSY_SECONDS = 5.0
+POOL_SIZE = 5
+_MIGRATION_LOCK = 0x66726F6E74  # "front"
+_MIGRATION_SECONDS = 60.0
+_SCHEMES = ("postgresql+psycopg://", "postgresql://", "postgres://")
+# A connection that a firewall dropped is noticed in a minute rather than in hours.
+_KEEPALIVE = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+_CONNECT_SECONDS = 10
+_DEADLOCKS = ("40P01", "40001")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment. It is kept in UTC, because SQLite drops the time zone of what it is given."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """In UTC."""
+        return value.astimezone(UTC) if value is not None else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """With its time zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Tables that belong together, and how a database gets them.
+
+    `version_table` holds the version that a database has, `versions` are those that this frontdesk knows, oldest first, and
+    `scripts` is the folder of the Alembic migrations that lead from each to the next.
+    """
+
+    version_table: str
+    versions: tuple[str, ...]
+    scripts: Path
+
+    def upgrade(self, connection: Connection, to: str = "head") -> None:
+        """Change the tables, in the transaction that `connection` is in: half of it leaves nothing behind."""
+        # Here and not above: only a database that is not up to date needs it.
+        from alembic.config import Config
+        from alembic.runtime.environment import EnvironmentContext
+        from alembic.script import ScriptDirectory
+
+        config = Config()
+        config.set_main_option("script_location", str(self.scripts).replace("%", "%%"))
+        script = ScriptDirectory.from_config(config)
+        environment = EnvironmentContext(config, script, fn=lambda found, _: script._upgrade_revs(to, found))
+        environment.configure(connection=connection, version_table=self.version_table, transactional_ddl=True)
+        environment.run_migrations()
+
+
+def open_database(source: Engine | Source, schema: Schema, pool_size: int = POOL_SIZE) -> Engine:
+    """The database, with the tables of `schema` as this version knows them. An engine is taken as it is.
+
+    Raises `StoreError` when it cannot be used, or was written by a newer version.
+    """
+    if isinstance(source, Engine):
+        with told_as_ours():
+            _migrate(source, schema)
+        return source
+    if isinstance(source, str):
+        return _open_postgres(source, schema, pool_size)
+    return _open_file(database_file(source), schema, pool_size)
 
 
 def database_file(data: Path) -> Path:
@@ -35,39 +104,154 @@ def database_file(data: Path) -> Path:
     return data / "frontdesk.sqlite3"
 
 
-def open_database(data: Path) -> Engine:
-    """Open (and on first use create) the database in `data`. Raises `StoreError` when that is not possible."""
-    file = database_file(data)
-    engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": BUSY_SECONDS})
-    event.listen(engine, "connect", _set_up_connection)
+def postgres_url(url: str) -> str:
+    """The URL as SQLAlchemy takes it. Raises `StoreError` for one that is not PostgreSQL's."""
+    for scheme in _SCHEMES:
+        if url.startswith(scheme):
+            return _SCHEMES[0] + url.removeprefix(scheme)
+    raise StoreError(
+        f"The database URL begins with {url.split('://')[0][:40]!r}, which is not a database that frontdesk knows.",
+        "Set DATABASE_URL=postgresql://user:password@host/name, or leave it out to use the data directory.",
+    )
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A connection to read by. What goes wrong is a `StoreError`."""
+    with told_as_ours(), engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A connection in a transaction that is written at the end. What goes wrong is a `StoreError`."""
+    with told_as_ours(), engine.begin() as connection:
+        begin_writing(connection)
+        yield connection
+
+
+@contextmanager
+def told_as_ours() -> Iterator[None]:
+    """What goes wrong inside is a `StoreError`."""
     try:
-        _check_schema(engine, file)
-    except (DatabaseError, sqlite3.DatabaseError, OSError) as error:
-        engine.dispose()
-        reason = str(getattr(error, "orig", None) or error)
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        raise unusable(reason(error)) from error
+
+
+def unusable(what: str) -> StoreError:
+    """The error for a database that cannot be used for this reason."""
+    return StoreError(f"The database cannot be used: {what}.", "Look at the database: frontdesk doctor")
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, without the statement and its values."""
+    if isinstance(error, StoreError):
+        return error.message.rstrip(".")
+    return str(getattr(error, "orig", None) or error).strip()
+
+
+def in_the_way(error: StoreError) -> bool:
+    """Whether it only went wrong because two transactions of PostgreSQL got into each other's way."""
+    cause = error.__cause__
+    return isinstance(cause, DBAPIError) and str(getattr(cause.orig, "sqlstate", "")) in _DEADLOCKS
+
+
+def begin_writing(connection: Connection) -> None:
+    """Begin to write at once: on SQLite a transaction that reads first may fail at its first write."""
+    # The driver begins nothing by itself before the first change. An engine of the caller's may have begun already.
+    begun = getattr(connection.connection.dbapi_connection, "in_transaction", False)
+    if connection.dialect.name == "sqlite" and not begun:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _open_postgres(url: str, schema: Schema, pool_size: int) -> Engine:
+    try:
+        engine = create_engine(
+            postgres_url(url),
+            pool_size=pool_size,
+            pool_pre_ping=True,
+            connect_args={**_KEEPALIVE, "connect_timeout": _CONNECT_SECONDS},
+        )
+    except ModuleNotFoundError as error:
         raise StoreError(
-            f"The database {file} cannot be used: {reason}.",
-            "If it is damaged, move the data directory away and sync your documents again; if it is read-only, choose "
-            "another with --data DIR.",
+            "PostgreSQL needs a driver that is not installed.", "Install it: pip install 'psycopg[binary]'"
         ) from error
+    except (ArgumentError, ValueError) as error:
+        # Without the URL: there is a password in it.
+        raise StoreError(
+            "The database URL cannot be read.", "Set DATABASE_URL=postgresql://user:password@host/name"
+        ) from error
+    try:
+        _migrate(engine, schema)
+    except SQLAlchemyError as error:
+        engine.dispose()
+        raise StoreError(
+            f"The database {engine.url.render_as_string(hide_password=True)} cannot be used: {reason(error)}.",
+            "Look at DATABASE_URL, and whether the server is up.",
+        ) from error
+    except StoreError:
+        engine.dispose()
+        raise
     return engine
 
 
-def _set_up_connection(connection: Any, _: Any) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _check_schema(engine: Engine, file: Path) -> None:
-    # Several processes that make a new database at once would stumble over each other's tables.
-    with FileLock(f"{file}.lock", timeout=BUSY_SECONDS), engine.begin() as connection:
-        metadata.create_all(connection, checkfirst=True)
-        found = connection.execute(select(state.c.value).where(state.c.key == "schema")).scalar()
-        if found is None:
-            connection.execute(insert(state).values(key="schema", value=SCHEMA))
-    if found not in (None, SCHEMA):
+def _open_file(file: Path, schema: Schema, pool_size: int) -> Engine:
+    engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": BUSY_SECONDS}, pool_size=pool_size)
+    event.listen(engine, "connect", _set_up_file)
+    try:
+        _migrate(engine, schema)
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         engine.dispose()
         raise StoreError(
-            f"The database {file} was written by another version of frontdesk (schema {found}, this one is {SCHEMA}).",
-            "Use the version that wrote it, or choose another data directory with --data DIR.",
+            f"The database {file} cannot be used: {reason(error)}.",
+            "If it is damaged, move the data directory away and sync your documents again; if it is read-only, choose "
+            "another with --data DIR.",
+        ) from error
+    except StoreError:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _set_up_file(connection: Any, _: ConnectionPoolEntry) -> None:
+    # FULL: what was accepted has to outlive a power cut, its platform will not send it again.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _migrate(engine: Engine, schema: Schema) -> None:
+    """Bring the tables to the newest version, if they are not. Raises `StoreError` when they are of a newer one."""
+    file = engine.url.database if engine.dialect.name == "sqlite" else None
+    # Several processes that make a new database at once would stumble over each other's tables.
+    lock = FileLock(f"{file}.lock", timeout=_MIGRATION_SECONDS) if file and file != ":memory:" else nullcontext()
+    try:
+        with lock:
+            with engine.connect() as connection:
+                if _version(connection, schema) == schema.versions[-1]:
+                    return
+            with engine.begin() as connection:
+                begin_writing(connection)
+                if connection.dialect.name == "postgresql":
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+                if _version(connection, schema) != schema.versions[-1]:
+                    schema.upgrade(connection)
+    except Timeout:
+        raise StoreError(
+            f"Another process has been making the tables in {file} for {_MIGRATION_SECONDS:.0f} seconds.",
+            "Wait until it is done, or end it.",
+        ) from None
+
+
+def _version(connection: Connection, schema: Schema) -> str | None:
+    """The version of the tables, `None` before the first. Raises `StoreError` for one that is not known."""
+    if not inspect(connection).has_table(schema.version_table):
+        return None
+    found = connection.execute(text(f"SELECT version_num FROM {schema.version_table}")).scalar()
+    if found is not None and found not in schema.versions:
+        newest = schema.versions[-1]
+        raise StoreError(
+            f"The database was written by a newer version of frontdesk (tables {found}, this one knows {newest}).",
+            "Use the version that wrote it: pip install --upgrade frontdesk",
         )
+    return None if found is None else str(found)

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
+from typing import Literal
 
 PUBLIC = "public"
 """The audience everyone belongs to; a document without an `audience` is for it."""
+
+
+State = Literal["draft", "published", "retired"]
+"""Whether customers see a document: not yet, now, or no more."""
+
+Way = Literal["folder", "upload", "edit", "page", "restore", "import", "proposal"]
+"""How a revision came about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a document comes from: a `folder`, an `upload`, a `page` or a `proposal`, and its path, address or name."""
+
+    kind: str
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +65,63 @@ class Passage:
     def searchable(self) -> str:
         """Title, heading path and text, one per line: what is embedded and indexed by keyword alike."""
         return "\n".join((" > ".join((self.title, *self.heading)), self.text))
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """One passage as an index needs it. `text` is what is searched, `vector_key` names the vector of it."""
+
+    id: str
+    text: str
+    audience: str
+    vector_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A document as one of its revisions has it, and how it stands in the library.
+
+    `published` is the number of the revision that customers see (or saw last, when it is retired), `latest` that of the
+    newest. `content_hash` and `text_hash` are those of this revision, `taken_hash` is the content hash of what was last taken
+    from the origin. `by_hand`: a person has had the last word since. `author`, `at` and `why` are of the revision,
+    `changed_by` and `changed_at` of the last change of any kind.
+    """
+
+    document: Document
+    state: State
+    revision: int
+    published: int | None
+    latest: int
+    origin: Origin
+    content_hash: str
+    text_hash: str
+    taken_hash: str | None
+    by_hand: bool
+    author: str
+    at: datetime
+    why: str
+    changed_by: str
+    changed_at: datetime
+
+    @property
+    def has_draft(self) -> bool:
+        """Whether there is a newer text than the one that was published."""
+        return self.published != self.latest
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A line of a document's history: a revision was `written`, `published` after that, or the document `retired`.
+
+    `edition` is the first one that showed it, `None` for a draft that was not published so far. `way` and `base` are those
+    of the revision.
+    """
+
+    what: Literal["written", "published", "retired"]
+    revision: int | None
+    author: str
+    at: datetime
+    why: str
+    edition: int | None
+    way: Way | None = None
+    base: int | None = None

@@ -5,9 +5,11 @@
     │   ├── FolderError          the folder to sync is missing, empty or not readable
     │   ├── StoreError           the data directory cannot be used (read-only, damaged, of another version)
     │   ├── IndexFailure         the index is lost or damaged: search goes on without it, a sync makes it anew
+    │   ├── ConflictError        somebody else has changed the document since it was read
     │   ├── BusyError            another process is writing to the same data directory
     │   ├── EmbedderError        vectors cannot be made: search goes on by keywords
-    │   └── RerankerError        passages cannot be scored once more: search goes on in its own order
+    │   ├── RerankerError        passages cannot be scored once more: search goes on in its own order
+    │   └── PageError            a web page cannot be had, or must not be fetched; the copy from before stays
     ├── ReaderError              one file cannot be read; the others go in
     └── (agent.errors)           settings and models
 
@@ -47,6 +49,10 @@ class IndexFailure(KnowledgeError):
     """The index is lost or damaged; search goes on without it and a sync makes it anew."""
 
 
+class ConflictError(KnowledgeError):
+    """Somebody else has changed the document since it was read. Nothing was written."""
+
+
 class BusyError(KnowledgeError):
     """Another process is writing to the same data directory."""
 
@@ -57,6 +63,10 @@ class EmbedderError(KnowledgeError):
 
 class RerankerError(KnowledgeError):
     """Passages cannot be scored once more just now; search goes on in its own order."""
+
+
+class PageError(KnowledgeError):
+    """A web page cannot be had, or must not be fetched. The message names the page and the reason."""
 
 
 class ReaderError(FrontdeskError):

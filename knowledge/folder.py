@@ -20,6 +20,13 @@ _STYLES_AND_SCRIPTS = {".css", ".scss", ".less", ".js", ".mjs", ".ts", ".tsx", "
 _FONTS = {".woff", ".woff2", ".ttf", ".otf", ".eot"}
 _BUILD_FILES = {".lock", ".toml", ".yaml", ".yml", ".ini", ".cfg", ".xml"}
 LEFT_ALONE = frozenset(_PICTURES | _SOUND_AND_FILM | _STYLES_AND_SCRIPTS | _FONTS | _BUILD_FILES)
+_BETTER = {
+    **dict.fromkeys((".doc", ".docm", ".dot", ".dotx", ".rtf", ".odt", ".pages", ".wpd"), "save it as .docx"),
+    **dict.fromkeys(
+        (".xls", ".xlsx", ".xlsm", ".ods", ".numbers"), "save it as .csv, with a question and an answer a row"
+    ),
+    **dict.fromkeys((".ppt", ".pptx", ".odp", ".key", ".ps", ".eps"), "export it as PDF"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ def walk(folder: Path, suffixes: frozenset[str]) -> Iterator[Entry]:
             if name.startswith(".") or suffix in LEFT_ALONE:
                 continue
             inside = _printable(path.relative_to(folder).as_posix())
-            yield Entry(inside, _reason_not_to_read(path, root, suffix, suffixes))
+            yield Entry(inside, reason_not_to_read(path, root, suffixes))
     for error in unreadable:
         yield Entry(_printable(Path(error.filename).relative_to(folder).as_posix()) + "/", f"{error.strerror}")
 
@@ -75,7 +82,9 @@ def read(folder: Path, path: str) -> bytes:
     return content
 
 
-def _reason_not_to_read(path: Path, root: Path, suffix: str, suffixes: frozenset[str]) -> str:
+def reason_not_to_read(path: Path, root: Path, suffixes: frozenset[str]) -> str:
+    """Why this file below `root` (resolved) is not read, in words that may follow a colon; empty when it may be."""
+    suffix = path.suffix.lower()
     try:
         path.as_posix().encode()
         status = path.stat()
@@ -89,7 +98,8 @@ def _reason_not_to_read(path: Path, root: Path, suffix: str, suffixes: frozenset
     if not inside:
         return "it is a link that leads outside the folder"
     if suffix not in suffixes:
-        return f"there is no reader for {suffix or 'files without an ending'}; export it as Markdown, HTML or text"
+        better = _BETTER.get(suffix, "export it as Markdown, HTML or text")
+        return f"there is no reader for {suffix or 'files without an ending'}; {better}"
     if status.st_size > MAX_BYTES:
         return _too_large(status.st_size)
     return ""

@@ -1,28 +1,27 @@
-"""The index: vectors in Chroma and keywords beside them, a cache of one edition of the library.
+"""The index: vectors in a store and keywords beside them, a cache of one edition of the library.
 
-An index is never changed. A new one is built in a folder of its own (a copy of the one before, when little has changed),
-checked by probe queries, and put in use by the library's publication; readers only read. Chroma 1.5.9 is not safe against
-being killed while it writes, nor against two writers: here neither can touch an index that is in use.
+An index is never changed. A whole one has everything in a folder of its own (`Whole`). One that differs from it by a few
+passages names it, and what is gone and added since (`Difference`); so a small change costs little, however large the rest.
+`knowledge.building` writes them, `knowledge.generations` says which is in use; readers only read.
 """
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import json
-import os
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from knowledge.additions import ExtendedKeywords
+from knowledge.documents import IndexEntry
 from knowledge.errors import IndexFailure, KnowledgeError
 from knowledge.keywords import KeywordIndex
 from knowledge.languages import language_of
 from knowledge.ranking import DEPTH, Legs, Ranked, best_rows, keyword_scores, rank
 from knowledge.search import Query
+from knowledge.vectors import OpenVectors, Place, Rows, VectorStore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,57 +29,117 @@ if TYPE_CHECKING:
 
     from knowledge.embeddings import Vectors
 
-FORMAT = 1
-AT_ONCE = 5_000
-"""Records in one call to Chroma, which takes 5,461 at most."""
-SMALL_CHANGE = 0.2
-"""Up to this share of changed passages the index before is copied and edited: its graph stays good enough."""
-PROBES = 16
+FORMAT = 2
+MANIFEST, KEYWORDS, PROBES, ADDED = "manifest.json", "keywords", "probes.f32", "added.f32"
+GONE = ""
+"""The audience of a row that nobody may see any more."""
 
 
 @dataclass(frozen=True, slots=True)
-class IndexEntry:
-    """One passage as the index needs it."""
+class About:
+    """What a whole index says of itself.
 
-    id: str
-    text: str
-    audience: str
-    vector_key: str
+    `kind` is the store of its vectors, `space` what they may be compared with; both are empty when it has none. `language`
+    is the one that its words are compared in. `probes` are ids of some passages, by audience.
+    """
 
-
-def new_generation(data: Path) -> Path:
-    """A fresh folder for an index."""
-    folder = data / "index" / uuid.uuid4().hex
-    folder.mkdir(parents=True)
-    return folder
-
-
-def generation(data: Path, name: str) -> Path:
-    """The folder of the index called `name`."""
-    return data / "index" / name
+    edition: int
+    kind: str
+    space: str
+    language: str
+    audiences: tuple[str, ...]
+    probes: Mapping[str, Sequence[str]]
 
 
-def collect_garbage(data: Path, keep: set[str]) -> None:
-    """Remove indexes that are no longer used, and what an interrupted sync left."""
-    for folder in (data / "index").iterdir():
-        if folder.name not in keep:
-            shutil.rmtree(folder, ignore_errors=True)
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How an index differs from a whole one, `base`: passages that are `gone`, and those `added`, with their vectors.
+
+    `vectors` are `None` when they could not be made, and `note` says why: then none of the index's vectors may be used.
+    """
+
+    base: str
+    gone: frozenset[str] = frozenset()
+    added: tuple[IndexEntry, ...] = ()
+    vectors: Vectors | None = None
+    note: str = ""
+
+
+class Whole:
+    """A whole index, opened for reading."""
+
+    def __init__(self, name: str, about: About, keywords: KeywordIndex, vectors: OpenVectors | None) -> None:
+        self.name = name
+        self.about = about
+        self.keywords = keywords
+        self.vectors = vectors
+        self.rows = {passage: row for row, passage in enumerate(keywords.ids)}
+
+    @classmethod
+    async def open(cls, folder: Path, store: VectorStore | None, library: str) -> Whole:
+        """Open a finished index, without its vectors if there is no `store`. Raises `KnowledgeError`.
+
+        Vectors that cannot be used are no error here: they say so themselves.
+        """
+        about = await asyncio.to_thread(read_about, folder)
+        if store is None or not about.space:
+            return cls(folder.name, about, await asyncio.to_thread(_keywords, folder, about), None)
+        probes = await asyncio.to_thread(_probes, folder, about)
+        vectors, keywords = await asyncio.gather(
+            store.open(Place(folder, library, about.space), probes),
+            asyncio.to_thread(_keywords, folder, about),
+            return_exceptions=True,
+        )
+        if isinstance(keywords, BaseException):
+            if not isinstance(vectors, BaseException):
+                await vectors.close()
+            raise keywords
+        if isinstance(vectors, BaseException):
+            raise vectors
+        return cls(folder.name, about, keywords, vectors)
+
+    async def close(self) -> None:
+        """Let go of the vectors."""
+        if self.vectors is not None:
+            await self.vectors.close()
 
 
 class Index:
-    """One finished index, opened for reading. Without vectors (`embedder` empty) or without a folder it has keywords only."""
+    """What questions are answered from: a whole index, and how the one in use differs from it."""
 
     def __init__(
-        self, keywords: KeywordIndex, audiences: Sequence[str], collections: Mapping[str, Any], close: Any
+        self,
+        keywords: KeywordIndex,
+        audiences: Sequence[str],
+        vectors: OpenVectors | None = None,
+        difference: Difference | None = None,
+        rows: Mapping[str, int] | None = None,
     ) -> None:
+        import numpy as np
+
+        changed = difference or Difference("")
         self._keywords = keywords
-        self._audiences = audiences
-        self._collections = collections
-        self._close = close
-        self._rows = {passage: row for row, passage in enumerate(keywords.ids)}
+        self._vectors = vectors
+        self._added = changed.vectors
+        self._before = len(audiences)
+        self._rows = dict(rows) if rows is not None else {passage: row for row, passage in enumerate(keywords.ids)}
+        now = list(audiences)
+        for passage in changed.gone:
+            if (row := self._rows.pop(passage, None)) is not None:
+                now[row] = GONE
+        self._spare = min(len(changed.gone), DEPTH)
+        if changed.added:
+            self._keywords = ExtendedKeywords(
+                keywords, [one.id for one in changed.added], [one.text for one in changed.added]
+            )
+            self._rows.update((one.id, self._before + place) for place, one in enumerate(changed.added))
+            now += [one.audience for one in changed.added]
+        self.audiences = tuple(now)
+        self._audience_of = np.array(now, object)
 
     def __len__(self) -> int:
-        return len(self._keywords)
+        """How many passages can be found."""
+        return len(self._rows)
 
     @property
     def language(self) -> str:
@@ -88,231 +147,150 @@ class Index:
         return self._keywords.language
 
     @property
+    def ids(self) -> Mapping[str, str]:
+        """The passages that can be found, and the audience of each."""
+        return {passage: self.audiences[row] for passage, row in self._rows.items()}
+
+    @property
     def has_vectors(self) -> bool:
         """Whether a question's vector is of use."""
-        return bool(self._collections)
-
-    def close(self) -> None:
-        """Let go of Chroma's files."""
-        if self._close is not None:
-            self._close()
+        return self._vectors is not None
 
     @classmethod
     def in_memory(cls, entries: Sequence[IndexEntry], language: str) -> Index:
         """Keywords only, made on the spot: what search falls back to when an index is lost."""
-        keywords = _keywords_of(entries, language)
-        return cls(keywords, [entry.audience for entry in entries], {}, None)
+        return cls(keywords_of(entries, language), [entry.audience for entry in entries])
 
     @classmethod
-    def open(cls, folder: Path) -> Index:
-        """Open a finished index. Raises `IndexFailure`."""
-        manifest = _manifest(folder)
-        keywords = KeywordIndex.load(folder / "keywords")
-        audiences = manifest["audiences"]
-        if not manifest["collections"]:
-            return cls(keywords, audiences, {}, None)
-        client = _client(folder / "chroma")
-        with _chroma_errors():
-            collections = {
-                audience: client.get_collection(name, embedding_function=None)
-                for audience, name in manifest["collections"].items()
-            }
-        return cls(keywords, audiences, collections, client.close)
-
-    @classmethod
-    def build(
-        cls,
-        folder: Path,
-        entries: Sequence[IndexEntry],
-        language: str,
-        vectors: Mapping[str, Vectors] | None,
-        base: Path | None,
-    ) -> None:
-        """Build an index of `entries` in `folder`, with `vectors` by key unless `None`.
-
-        Words are compared as `language` has them, or as the texts' own language when it is empty.
-        `base`, an index with vectors of the same embedder, saves work. Raises `IndexFailure` when the result does not
-        answer its probe queries.
-        """
-        keywords = _keywords_of(entries, language)
-        keywords.save(folder / "keywords")
-        collections: dict[str, str] = {}
-        if vectors is not None and entries:
-            collections = _build_vectors(folder / "chroma", entries, vectors, base)
-        manifest = {
-            "format": FORMAT,
-            "audiences": [entry.audience for entry in entries],
-            "collections": collections,
-        }
-        # Last and synced: a folder with a manifest is a whole index.
-        with open(folder / "manifest.json", "w", encoding="utf-8") as file:
-            json.dump(manifest, file)
-            file.flush()
-            os.fsync(file.fileno())
-        index = cls.open(folder)
-        try:
-            index.check(entries, language, vectors)
-        finally:
-            index.close()
-
-    def check(self, entries: Sequence[IndexEntry], language: str, vectors: Mapping[str, Vectors] | None = None) -> None:
-        """Ask for some passages by their own vectors. Raises `IndexFailure` unless the index holds `entries` and finds them.
-
-        Chroma's `count()` is no help: it tells the right number of rows that no query can reach any more.
-        """
-        if [entry.id for entry in entries] != list(self._keywords.ids) or language not in ("", self._keywords.language):
-            raise IndexFailure("The index does not hold the passages of the library.")
-        if not self._collections:
-            return
-        step = max(1, len(entries) // PROBES)
-        for entry in entries[::step]:
-            if (collection := self._collections.get(entry.audience)) is None:
-                raise IndexFailure("Passages are missing from the vector index.")
-            with _chroma_errors():
-                kept = collection.get(ids=[entry.id], include=["embeddings"])["embeddings"]
-                if not len(kept):
-                    raise IndexFailure("Passages are missing from the vector index.")
-                found = collection.query(query_embeddings=kept[:1], n_results=1, include=["distances"])
-            if not found["ids"][0] or found["distances"][0][0] > 0.01:
-                raise IndexFailure("The vector index does not find its own passages.")
-            if vectors is not None and abs(float(vectors[entry.vector_key] @ kept[0]) - 1) > 0.01:
-                raise IndexFailure("The vector index holds other vectors than the library.")
+    def of(cls, whole: Whole, difference: Difference | None) -> Index:
+        """A whole index as it is, or with a difference. Its vectors are not used when those of the difference are missing."""
+        usable = difference is None or difference.vectors is not None
+        vectors = whole.vectors if usable else None
+        return cls(whole.keywords, whole.about.audiences, vectors, difference, whole.rows)
 
     def mended(self, text: str) -> str:
         """The text with its misspelt words put right, as far as the documents' own words tell."""
         return self._keywords.corrected(text)
 
-    def search(self, query: Query, vector: Vectors | None, *, calibrated: bool = False) -> Ranked:
+    async def search(self, query: Query, vector: Vectors | None, *, calibrated: bool = False) -> Ranked:
         """Rank the passages that `query` may see. `vector` is the question's, `None` to go by keywords alone.
 
-        `calibrated`: the vectors are of the embedder for which confidence was fitted. Raises `IndexFailure` when Chroma
-        fails.
+        `calibrated`: the vectors are of the embedder for which confidence was fitted. Raises `IndexFailure` when the vectors
+        cannot be used just now.
         """
+        words, grams, own_words = await asyncio.to_thread(self._by_keywords, query)
+        keyword = keyword_scores(words, grams)
+        rows = best_rows(keyword)
+        cosines = await self._cosines(query, vector, rows) if vector is not None and self._vectors is not None else None
+        legs = Legs(words, grams, keyword, rows, own_words, cosines, calibrated)
+        return await asyncio.to_thread(rank, query, self._keywords, legs)
+
+    def _by_keywords(self, query: Query) -> tuple[Any, Any, Any]:
         import numpy as np
 
-        visible = np.array([audience in query.audiences for audience in self._audiences], bool)
+        visible = np.isin(self._audience_of, list(query.audiences))
         own_words = words = self._keywords.words(query.text) * visible
         grams = self._keywords.grams(query.text)
         if query.context:
             weight = np.float32(query.context_weight)
             words = words + weight * self._keywords.words(query.context)
             grams = grams + weight * self._keywords.grams(query.context)
-        words, grams = words * visible, grams * visible
-        keyword = keyword_scores(words, grams)
-        rows = best_rows(keyword)
-        cosines = self._cosines(query, vector, rows) if vector is not None and self._collections else None
-        return rank(query, self._keywords, Legs(words, grams, keyword, rows, own_words, cosines, calibrated))
+        return words * visible, grams * visible, own_words
 
-    def _cosines(self, query: Query, vector: Vectors, rows: NDArray[np.intp]) -> dict[int, float]:
-        """Cosines of the nearest passages and of those in `rows`, by row."""
-        cosines: dict[int, float] = {}
-        wanted: dict[str, list[str]] = {}
-        for row in rows:
-            wanted.setdefault(self._audiences[row], []).append(self._keywords.ids[row])
-        with _chroma_errors():
-            for audience, collection in self._collections.items():
-                if audience not in query.audiences:
-                    continue
-                found = collection.query(query_embeddings=[vector], n_results=DEPTH, include=["distances"])
-                for passage, distance in zip(found["ids"][0], found["distances"][0], strict=True):
-                    cosines[self._rows[passage]] = 1 - distance
-                missing = [passage for passage in wanted.get(audience, ()) if self._rows[passage] not in cosines]
-                if missing:
-                    kept = collection.get(ids=missing, include=["embeddings"])
-                    for passage, embedding in zip(kept["ids"], kept["embeddings"], strict=True):
-                        cosines[self._rows[passage]] = float(embedding @ vector)
-        return cosines
+    async def _cosines(self, query: Query, vector: Vectors, rows: NDArray[np.intp]) -> dict[int, float]:
+        """Cosines of the nearest passages of each audience and of those in `rows`, by row."""
+        assert self._vectors is not None
+        also = [self._keywords.ids[row] for row in rows if row < self._before]
+        found = await self._vectors.cosines(vector, query.audiences, DEPTH + self._spare, also)
+        # What is gone has no row any more, and one that was added again has its new one.
+        known = {
+            row: cosine for one, cosine in found.items() if (row := self._rows.get(one, self._before)) < self._before
+        }
+        if self._added is not None and len(self._added):
+            for place, cosine in enumerate((self._added @ vector).tolist()):
+                if self.audiences[self._before + place] in query.audiences:
+                    known[self._before + place] = cosine
+        nearest: dict[str, list[int]] = {}
+        for row in sorted(known, key=lambda one: -known[one]):
+            nearest.setdefault(self.audiences[row], []).append(row)
+        kept = {row for some in nearest.values() for row in some[:DEPTH]}.union(rows.tolist())
+        return {row: cosine for row, cosine in known.items() if row in kept}
 
 
-def _keywords_of(entries: Sequence[IndexEntry], language: str) -> KeywordIndex:
+def keywords_of(entries: Sequence[IndexEntry], language: str) -> KeywordIndex:
+    """The keywords of these passages, compared as `language` has them, or as the texts' own language when it is empty."""
     ids, texts = [entry.id for entry in entries], [entry.text for entry in entries]
     return KeywordIndex.build(ids, texts, language=language or language_of(texts))
 
 
+def read_about(folder: Path) -> About:
+    """What the whole index in a folder says of itself. Raises `IndexFailure`."""
+    manifest = _manifest(folder)
+    try:
+        return About(
+            edition=int(manifest["edition"]),
+            kind=str(manifest["kind"]),
+            space=str(manifest["space"]),
+            language=str(manifest["language"]),
+            audiences=tuple(manifest["audiences"]),
+            probes=dict(manifest["probes"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unusable(folder, error) from error
+
+
+def read_difference(folder: Path) -> Difference | None:
+    """How the index in a folder differs from a whole one; `None` when it is whole itself. Raises `IndexFailure`."""
+    import numpy as np
+
+    manifest = _manifest(folder)
+    if "base" not in manifest:
+        return None
+    try:
+        added = tuple(IndexEntry(*one) for one in manifest["added"])
+        vectors = None
+        if manifest["vectors"]:
+            vectors = np.fromfile(folder / ADDED, np.float32).reshape(len(added), -1 if added else 0)
+        return Difference(str(manifest["base"]), frozenset(manifest["gone"]), added, vectors, str(manifest["note"]))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise _unusable(folder, error) from error
+
+
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text("utf-8"))
         if manifest["format"] != FORMAT:
-            raise ValueError(f"format {manifest['format']}")
+            raise ValueError(f"it is of format {manifest['format']}, this version has {FORMAT}")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise IndexFailure(f"The index {folder.name} cannot be used: {error}.") from error
+        raise _unusable(folder, error) from error
     return manifest
 
 
-def _client(folder: Path) -> Any:
-    # onnxruntime, which chromadb imports, and chromadb itself report to their makers unless told otherwise.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import chromadb
-    from chromadb.config import Settings
-
-    with _chroma_errors():
-        return chromadb.PersistentClient(str(folder), settings=Settings(anonymized_telemetry=False))
+def _unusable(folder: Path, error: Exception) -> IndexFailure:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return IndexFailure(f"The index {folder.name} cannot be used: {reason}.")
 
 
-@contextmanager
-def _chroma_errors() -> Iterator[None]:
-    """Turn whatever Chroma raises into `IndexFailure`; its Rust part panics with a BaseException of its own."""
+def _keywords(folder: Path, about: About) -> KeywordIndex:
     try:
-        yield
-    except (KnowledgeError, KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise IndexFailure(f"The vector index failed: {str(error)[:200] or type(error).__name__}.") from error
+        found = KeywordIndex.load(folder / KEYWORDS)
+    except KnowledgeError as error:
+        raise IndexFailure(error.message) from error
+    if len(found) != len(about.audiences):
+        raise IndexFailure(f"The index {folder.name} cannot be used: its parts do not fit together.")
+    return found
 
 
-def _build_vectors(
-    folder: Path, entries: Sequence[IndexEntry], vectors: Mapping[str, Vectors], base: Path | None
-) -> dict[str, str]:
-    """Fill Chroma's folder: one collection for each audience, because filters cost in proportion to a collection."""
-    wanted: dict[str, dict[str, str]] = {}
-    for entry in entries:
-        wanted.setdefault(entry.audience, {})[entry.id] = entry.vector_key
-    if base is not None and _differs_little(base, entries):
-        with suppress(OSError):
-            shutil.copytree(base / "chroma", folder)
-    client = _client(folder)
-    try:
-        with _chroma_errors():
-            names = {audience: _collection_name(audience) for audience in wanted}
-            for collection in client.list_collections():
-                if collection.name not in names.values():
-                    client.delete_collection(collection.name)
-            for audience, name in names.items():
-                _fill(client, name, wanted[audience], vectors)
-    finally:
-        client.close()
-    return names
-
-
-def _differs_little(base: Path, entries: Sequence[IndexEntry]) -> bool:
-    try:
-        before = set(KeywordIndex.load(base / "keywords").ids)
-    except KnowledgeError:
-        return False
-    now = {entry.id for entry in entries}
-    return len(before ^ now) <= SMALL_CHANGE * len(now)
-
-
-def _fill(client: Any, name: str, wanted: Mapping[str, str], vectors: Mapping[str, Vectors]) -> None:
+def _probes(folder: Path, about: About) -> list[Rows]:
     import numpy as np
 
-    collection = client.get_or_create_collection(
-        name,
-        embedding_function=None,
-        configuration={"hnsw": {"space": "cosine", "ef_construction": 200, "ef_search": 2 * DEPTH}},
-    )
-    present = set(collection.get(include=[])["ids"])
-    surplus = sorted(present - wanted.keys())
-    missing = [passage for passage in wanted if passage not in present]
-    for start in range(0, len(surplus), AT_ONCE):
-        collection.delete(ids=surplus[start : start + AT_ONCE])
-    for start in range(0, len(missing), AT_ONCE):
-        some = missing[start : start + AT_ONCE]
-        collection.add(ids=some, embeddings=np.array([vectors[wanted[passage]] for passage in some]))
-
-
-def _collection_name(audience: str) -> str:
-    # Chroma takes few characters in a name; an audience may be any word.
-    return "audience-" + hashlib.sha256(audience.encode()).hexdigest()[:16]
+    count = sum(map(len, about.probes.values()))
+    try:
+        vectors = np.fromfile(folder / PROBES, np.float32).reshape(count, -1)
+    except (OSError, ValueError) as error:
+        raise _unusable(folder, error) from error
+    probes, start = [], 0
+    for audience, ids in about.probes.items():
+        probes.append(Rows(audience, list(ids), vectors[start : start + len(ids)]))
+        start += len(ids)
+    return probes

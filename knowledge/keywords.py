@@ -34,7 +34,7 @@ docs/decisions/search.md)."""
 
 LONGEST_WORD = 40
 K1, B = 1.5, 0.75
-_FORMAT = 1
+_FORMAT = 2
 _CHAT = "could would may might must shall im ive id ill hi hello hey please thanks thank"
 _LIGHT = {
     "english": frozenset({"get", "got", "take", "much", "long", "mani"}),
@@ -107,13 +107,20 @@ class KeywordIndex:
     """Keyword scores for a fixed list of passages. Make one with `build` or `load`; it never changes afterwards."""
 
     def __init__(
-        self, ids: tuple[str, ...], words: Any, grams: Any | None, language: str, spellings: dict[str, int]
+        self,
+        ids: tuple[str, ...],
+        words: Any,
+        grams: Any | None,
+        language: str,
+        spellings: dict[str, int],
+        lengths: tuple[float, float],
     ) -> None:
         self.ids = ids
         self.language = language
         self._words = words
         self._grams = grams
         self._spellings = spellings
+        self._lengths = lengths
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -127,13 +134,13 @@ class KeywordIndex:
             raise ValueError(f"{len(ids)} ids for {len(texts)} texts")
         vocabulary: dict[str, int] = {}
         stems: dict[str, int] = {}
-        words = _index(_word_batches(texts, vocabulary, stems, language), len(texts), vocabulary)
+        words, length = _index(word_batches(texts, vocabulary, stems, language), len(texts), vocabulary)
         wanted = len(texts) <= GRAMS_LIMIT if grams is None else grams
-        four_grams = _index(_gram_batches(texts), len(texts), None) if wanted else None
+        four_grams, grams_length = _index(gram_batches(texts), len(texts), None) if wanted else (None, 0.0)
         # A word of a single passage may be a misspelling itself.
         having = words.scores["indptr"][1:] - words.scores["indptr"][:-1]
         spellings = {word: token for word, token in stems.items() if having[token] > 1 and _is_plain(word)}
-        return cls(tuple(ids), words, four_grams, language, spellings)
+        return cls(tuple(ids), words, four_grams, language, spellings, (length, grams_length))
 
     # --- scores
 
@@ -191,7 +198,7 @@ class KeywordIndex:
         known = {
             word
             for word, stem in zip(folded, _stem(folded, self.language), strict=True)
-            if stem in self._words.vocab_dict or stem in _stopwords(self.language)
+            if self._has(stem) or stem in _stopwords(self.language)
         }
         if 3 * sum(word in known for word in folded) < len(folded):
             return query
@@ -201,9 +208,19 @@ class KeywordIndex:
         folded = fold(word)
         if folded.replace("'", "") in known or len(folded) < 5 or not _is_plain(folded):
             return word
-        indptr = self._words.scores["indptr"]
-        near = {each: self._spellings[each] for each in _one_slip(folded) if each in self._spellings}
-        return max(near, key=lambda each: (indptr[near[each] + 1] - indptr[near[each]], each), default=word)
+        near = {each: count for each in set(_one_slip(folded)) if (count := self._spelt(each))}
+        return max(near, key=lambda each: (near[each], each), default=word)
+
+    def _spelt(self, word: str) -> int:
+        """How many passages have a word as it is written, or another form of it; 0 when it may be a misspelling itself."""
+        token = self._spellings.get(word)
+        if token is None:
+            return 0
+        start, end = self._words.scores["indptr"][token : token + 2]
+        return int(end - start)
+
+    def _has(self, stem: str) -> bool:
+        return stem in self._words.vocab_dict
 
     # --- what a question is about, and how much of it a passage has
 
@@ -246,7 +263,7 @@ class KeywordIndex:
         unless they are in another script.
         """
         words = terms(query, self.language)
-        known = sum(word in self._words.vocab_dict for word in words)
+        known = sum(self._has(word) for word in words)
         common = sum(word in _stopwords(self.language) for word in words)
         enough = len(words) >= 3 or not query.isascii()
         return enough and 2 * known < len(words) and 3 * common <= len(words)
@@ -287,6 +304,7 @@ class KeywordIndex:
             "grams": self._grams is not None,
             "ids": self.ids,
             "spellings": self._spellings,
+            "lengths": self._lengths,
         }
         # Last, so that a directory with a manifest is a whole one.
         (directory / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
@@ -301,7 +319,8 @@ class KeywordIndex:
             ids = tuple(manifest["ids"])
             words = _load(directory / "words", len(ids))
             grams = _load(directory / "grams", len(ids)) if manifest["grams"] else None
-            return cls(ids, words, grams, manifest["language"], dict(manifest["spellings"]))
+            length, grams_length = map(float, manifest["lengths"])
+            return cls(ids, words, grams, manifest["language"], dict(manifest["spellings"]), (length, grams_length))
         except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, MemoryError) as error:
             raise StoreError(
                 f"The keyword index in {directory} cannot be used: {error or type(error).__name__}",
@@ -351,7 +370,7 @@ def to_one(scores: _Floats) -> _Floats:
     return (scores / (scores.max(initial=0) or 1)).astype(np.float32)
 
 
-def _word_batches(
+def word_batches(
     texts: Sequence[str], vocabulary: dict[str, int], stems: dict[str, int], language: str
 ) -> Iterator[tuple[_Ints, _Ints]]:
     """(row, token) of every word; fills in the tokens of the stems (`vocabulary`) and of the words as written."""
@@ -375,7 +394,8 @@ def _word_batches(
     yield np.repeat(np.array(rows, dtype=np.int32), lengths), np.array(found, dtype=np.int32)
 
 
-def _gram_batches(texts: Sequence[str]) -> Iterator[tuple[_Ints, _Ints]]:
+def gram_batches(texts: Sequence[str]) -> Iterator[tuple[_Ints, _Ints]]:
+    """(row, hash) of every 4-gram."""
     start = size = 0
     for end, text in enumerate(texts, 1):
         size += len(text)
@@ -412,8 +432,8 @@ def _bm25s() -> Any:
     return bm25s
 
 
-def _index(batches: Iterable[tuple[_Ints, _Ints]], size: int, vocabulary: dict[str, int] | None) -> Any:
-    """A bm25s index of (row, token) pairs that come in batches, rows ascending.
+def _index(batches: Iterable[tuple[_Ints, _Ints]], size: int, vocabulary: dict[str, int] | None) -> tuple[Any, float]:
+    """A bm25s index of (row, token) pairs that come in batches, rows ascending, and the average length of a row.
 
     The entries of a batch are sorted by token, then each is written straight to its place in the columns (a counting
     sort), so that time and memory grow with the number of entries only.
@@ -431,7 +451,8 @@ def _index(batches: Iterable[tuple[_Ints, _Ints]], size: int, vocabulary: dict[s
     for token, _, _ in counted:
         having += np.bincount(token, minlength=columns)
     idf = np.log(1 + (size - having + 0.5) / (having + 0.5)).astype(np.float32)
-    saturation = (K1 * (1 - B + B * lengths / max(float(lengths.mean()) if size else 0.0, 1e-9))).astype(np.float32)
+    length = max(float(lengths.mean()) if size else 0.0, 1e-9)
+    saturation = (K1 * (1 - B + B * lengths / length)).astype(np.float32)
     indptr = np.zeros(columns + 1, dtype=np.int64)
     np.cumsum(having, out=indptr[1:])
     data = np.empty(indptr[-1], dtype=np.float32)
@@ -448,7 +469,7 @@ def _index(batches: Iterable[tuple[_Ints, _Ints]], size: int, vocabulary: dict[s
     index.scores = {"data": data, "indices": indices, "indptr": indptr, "num_docs": size}
     index.vocab_dict = vocabulary or {}
     index.nonoccurrence_array = None
-    return index
+    return index, length
 
 
 def _load(directory: Path, size: int) -> Any:

@@ -1,105 +1,42 @@
-"""The library: documents, their passages and vectors in SQL. It is the truth; the index is a cache made from it.
+"""The library: documents, their revisions, passages and vectors in SQL. It is the truth; an index is a cache made from it.
 
-Everything here blocks; `knowledge.base` calls it from threads. A publication is one transaction: a reader sees the
-edition before it or the one after it.
+Everything here blocks; `knowledge.base` calls it from threads. What is published is counted in editions: each publication
+is one transaction that makes the next, and passages say from which edition until which they are valid. So an index that was
+made of one edition is searched, whole, until that of the next one is ready.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+import uuid
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import (
-    JSON,
-    Column,
-    Connection,
-    Date,
-    DateTime,
-    Engine,
-    ForeignKey,
-    Integer,
-    LargeBinary,
-    Row,
-    Select,
-    String,
-    Table,
-    Text,
-    delete,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, func, insert, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
 
-from knowledge.database import metadata, state
-from knowledge.documents import Document, Passage
+from knowledge.database import reading, writing
+from knowledge.documents import Document, Event, IndexEntry, Origin, Passage, Stored
+from knowledge.pages import Seen
+from knowledge.publishing import Changes, apply, slices
+from knowledge.tables import acts, documents, editions, files, pages, passages, revisions, state, vectors
 
 if TYPE_CHECKING:
     from knowledge.embeddings import Vectors
 
-_AT_ONCE = 500
-"""Values in one IN (...) list, well below every database's limit."""
-
-documents = Table(
-    "documents",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("folder", Text, nullable=False, index=True),
-    Column("source", Text, nullable=False),
-    Column("title", Text, nullable=False),
-    Column("text", Text, nullable=False),
-    Column("url", Text),
-    Column("audience", Text, nullable=False),
-    Column("language", Text),
-    Column("updated", Date),
-    Column("review_by", Date),
-    Column("tags", JSON, nullable=False),
-    Column("content_hash", String(64), nullable=False),
-    Column("synced_at", DateTime(timezone=True), nullable=False),
-)
-passages = Table(
-    "passages",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("document_id", ForeignKey("documents.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("position", Integer, nullable=False),
-    Column("heading", JSON, nullable=False),
-    Column("text", Text, nullable=False),
-    Column("vector_key", String(64), nullable=False, index=True),
-)
-vectors = Table(
-    "vectors",
-    metadata,
-    Column("embedder", Text, primary_key=True),
-    Column("vector_key", String(64), primary_key=True),
-    Column("vector", LargeBinary, nullable=False),
-)
-files = Table(
-    "files",
-    metadata,
-    Column("folder", Text, primary_key=True),
-    Column("path", Text, primary_key=True),
-    Column("content_hash", String(64), nullable=False),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A document as the library holds it, and where it came from."""
-
-    document: Document
-    folder: str
-    content_hash: str
-    synced_at: datetime
+KEPT_FOR = timedelta(hours=1)
+"""How long passages of earlier editions are kept for questions that still see one."""
+_SHARED_LOCK = 0x696E646578  # "index"
+_PUBLISHED = documents.c.state == "published"
+_now = revisions.alias("now")
 
 
 @dataclass(frozen=True, slots=True)
 class PassageRecord:
-    """A passage with what search needs to know of its document."""
+    """A passage with what search needs to know of its document. `audience` is the one that the document has now."""
 
     passage: Passage
     audience: str
@@ -109,207 +46,407 @@ class PassageRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Edition:
-    """Which state of the library is current, and the index that was made for it."""
+class KnownPage:
+    """A web page that documents come from. `problem` says why it cannot be had any more, since when."""
 
-    number: int = 0
-    generation: str = ""
-    """Name of the index's folder; empty when there is none."""
-    embedder: str = ""
-    """Name of the embedder whose vectors the index holds; empty when it holds none."""
+    url: str
+    seen: Seen
+    problem: str = ""
+    failing_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """What one publication does: documents to remove and to write (with their passages), and the folder's files."""
+class ShownText:
+    """A text that a search may show, to those who belong to all of `audiences`."""
 
-    remove: frozenset[str] = frozenset()
-    write: Sequence[tuple[Stored, Sequence[Passage]]] = ()
-    folder: str = ""
-    files: Mapping[str, str] | None = field(default=None)
-    """Path -> content hash of every file of `folder` that was read; `None` leaves them as they are."""
-
-
-def content_hash(document: Document) -> str:
-    """Hash of all that a reader could see of a document; the file it came from does not count."""
-    parts = {name: str(getattr(document, name)) for name in Document.__dataclass_fields__ if name != "source"}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def vector_key(passage: Passage) -> str:
-    """Names a passage's vector: equal text has one vector, whatever document it is in."""
-    return hashlib.sha256(passage.searchable.encode()).hexdigest()
+    text: str
+    audiences: frozenset[str]
 
 
 class Library:
-    """The verbs over the tables."""
+    """The verbs over the tables. Every one raises `StoreError` when the database cannot be used."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def edition(self) -> Edition:
-        """The current edition."""
-        with self._engine.connect() as connection:
-            return _edition(connection)
+    # Changing --------------------------------------------------------------------------------------------------------
 
-    def stored(self) -> dict[str, Stored]:
-        """Every document by id, without its text (`text` is empty): what a sync compares with."""
-        columns = [column for column in documents.c if column.name != "text"]
-        with self._engine.connect() as connection:
-            rows = connection.execute(select(*columns).order_by(documents.c.id)).all()
-        return {row.id: _stored(row, text="") for row in rows}
+    def publish(self, changes: Changes) -> int:
+        """Make these changes, all or none, in one transaction.
 
-    def document(self, document_id: str) -> Stored | None:
-        """One document with its text."""
-        with self._engine.connect() as connection:
-            row = connection.execute(select(documents).where(documents.c.id == document_id)).one_or_none()
-        return _stored(row, text=row.text) if row else None
+        Returns the number of the newest edition, which is a new one if they are visible.
+        Raises `ConflictError` when a document has a newer revision than the writer knew.
+        """
+        with writing(self._engine) as connection:
+            return apply(connection, changes)
 
-    def passages_of(self, document_id: str) -> list[Passage]:
-        """The passages of one document, in order."""
-        with self._engine.connect() as connection:
-            rows = connection.execute(
-                _passages_with_documents().where(passages.c.document_id == document_id).order_by(passages.c.position)
-            ).all()
-        return [_record(row).passage for row in rows]
+    def collect_passages(self, in_use: int, older_than: timedelta = KEPT_FOR) -> None:
+        """Remove passages that were superseded before then, except those of the edition `in_use` and later ones."""
+        before = datetime.now(UTC) - older_than
+        with writing(self._engine) as connection:
+            last = min(_newest_before(connection, before), in_use)
+            connection.execute(delete(passages).where(passages.c.until_edition <= last))
 
-    def files_of(self, folder: str) -> dict[str, str]:
-        """Path -> content hash of the files that the last sync of `folder` read."""
-        with self._engine.connect() as connection:
-            rows = connection.execute(select(files.c.path, files.c.content_hash).where(files.c.folder == folder))
-            return {row.path: row.content_hash for row in rows}
+    # Looking ---------------------------------------------------------------------------------------------------------
 
-    def records(self, ids: Sequence[str] | None = None) -> dict[str, PassageRecord]:
-        """Passages by id: those of `ids` that are in the current edition, or all."""
+    def edition(self) -> int:
+        """The number of the newest edition; 0 before anything was published."""
+        with reading(self._engine) as connection:
+            return int(connection.execute(select(state.c.value).where(state.c.key == "edition")).scalar_one())
+
+    def entries(self, edition: int) -> list[IndexEntry]:
+        """Every passage that is valid at `edition`, by id: what its index holds, whatever happened to the documents since."""
+        with reading(self._engine) as connection:
+            found = [_entry(row) for row in connection.execute(_entries().where(*_valid_at(edition)))]
+        return sorted(found, key=lambda entry: entry.id)
+
+    def changes(self, before: int, after: int) -> tuple[set[str], list[IndexEntry]]:
+        """What became of the passages between two editions: ids that were valid at `before` and ended, and what began.
+
+        A passage whose document was written anew may be in both, as it was. Ask `remembers` first.
+        """
+        until = passages.c.until_edition
+        ended = select(passages.c.id).where(passages.c.from_edition <= before, until > before, until <= after)
+        with reading(self._engine) as connection:
+            gone = set(connection.execute(ended).scalars())
+            began = _entries().where(*_valid_at(after), passages.c.from_edition > before)
+            return gone, [_entry(row) for row in connection.execute(began)]
+
+    def remembers(self, edition: int) -> bool:
+        """Whether all passages are still there that ended after an edition."""
+        with reading(self._engine) as connection:
+            return edition >= _newest_before(connection, datetime.now(UTC) - KEPT_FOR)
+
+    def identity(self) -> str:
+        """What names this library among others that share a server."""
+        return self._noted("library", lambda: uuid.uuid4().hex)
+
+    def space(self, embedder: str) -> str:
+        """What names the vectors of an embedder that may be compared with each other. It changes with `renew_space`."""
+        series = int(self._noted(_series(embedder), lambda: "0"))
+        return f"{embedder} #{series}" if series else embedder
+
+    def renew_space(self, embedder: str, old: str) -> None:
+        """An embedder's vectors are others than before: those kept under `old` are not to be compared with new ones."""
+        if self.space(embedder) != old:
+            return
+        before = int(self._noted(_series(embedder), lambda: "0"))
+        with writing(self._engine) as connection:
+            # Whoever comes second finds it done.
+            connection.execute(
+                update(state)
+                .where(state.c.key == _series(embedder), state.c.value == str(before))
+                .values(value=str(before + 1))
+            )
+
+    def forget_space(self, space: str) -> None:
+        """Drop all vectors that are kept under a name."""
+        with writing(self._engine) as connection:
+            connection.execute(delete(vectors).where(vectors.c.embedder == space))
+
+    def one_with_vector(self, space: str) -> tuple[str, Vectors] | None:
+        """The text of some current passage that has a vector, and that vector."""
+        import numpy as np
+
+        query = (
+            _entries()
+            .add_columns(vectors.c.vector)
+            .join(vectors, (vectors.c.vector_key == passages.c.vector_key) & (vectors.c.embedder == space))
+            .where(passages.c.until_edition.is_(None))
+            .limit(1)
+        )
+        with reading(self._engine) as connection:
+            row = connection.execute(query).first()
+        return (_entry(row).text, np.frombuffer(row.vector, np.float32)) if row is not None else None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only one, on all machines, that changes what they share besides the database."""
+        with ExitStack() as stack:
+            if self._engine.dialect.name == "postgresql":
+                # On SQLite the lock of the data directory does it.
+                connection = stack.enter_context(writing(self._engine))
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SHARED_LOCK})
+            yield
+
+    def _noted(self, key: str, first: Callable[[], str]) -> str:
+        """A fact about the whole, which is made up when it is first asked for."""
+        query = select(state.c.value).where(state.c.key == key)
+        with reading(self._engine) as connection:
+            found = connection.execute(query).scalar()
+        if found is None:
+            with writing(self._engine) as connection:
+                own = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+                connection.execute(own(state).values(key=key, value=first()).on_conflict_do_nothing())
+                found = connection.execute(query).scalar_one()
+        return str(found)
+
+    def records(self, ids: Sequence[str], edition: int) -> dict[str, PassageRecord]:
+        """Those of these passages that are valid at `edition` and may still be shown: their documents are not retired since.
+
+        Their audience is that of the document now, so that what has become internal is not shown to the public.
+        """
+        query = (
+            _with_titles(passages, revisions.c.url, revisions.c.updated, _now.c.audience)
+            .join(documents, documents.c.id == passages.c.document)
+            .join(_now, (_now.c.document == documents.c.id) & (_now.c.number == documents.c.published))
+            .where(*_valid_at(edition), passages.c.from_edition >= documents.c.hidden_before)
+        )
         found: dict[str, PassageRecord] = {}
-        with self._engine.connect() as connection:
-            query = _passages_with_documents()
-            if ids is None:
-                return {row.id: _record(row) for row in connection.execute(query.order_by(passages.c.id))}
-            for some in _slices(ids):
+        with reading(self._engine) as connection:
+            for some in slices(ids):
                 found |= {row.id: _record(row) for row in connection.execute(query.where(passages.c.id.in_(some)))}
         return found
 
-    def count(self) -> tuple[int, int]:
-        """How many documents and passages there are."""
-        with self._engine.connect() as connection:
-            return (
-                connection.execute(select(func.count()).select_from(documents)).scalar_one(),
-                connection.execute(select(func.count()).select_from(passages)).scalar_one(),
+    def stored(self, *, newest: bool = False, text: bool = False) -> dict[str, Stored]:
+        """The published documents by id; their `text` is empty unless it is asked for.
+
+        `newest`: every document, also drafts and retired ones, each as its newest revision.
+        """
+        query = _documents(documents.c.latest if newest else documents.c.published, text=text)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query if newest else query.where(_PUBLISHED)).all()
+        ordered = sorted(rows, key=lambda row: str(row.id))
+        return {row.id: _stored(row, text=row.text if text else "") for row in ordered}
+
+    def document(self, document_id: str, revision: int | None = None) -> Stored | None:
+        """One document with its text: as this revision, else as the published one, else as the newest."""
+        number = func.coalesce(documents.c.published, documents.c.latest) if revision is None else revision
+        with reading(self._engine) as connection:
+            query = _documents(number, text=True).where(documents.c.id == document_id)
+            row = connection.execute(query).one_or_none()
+        return _stored(row, text=row.text) if row else None
+
+    def newest(self, document_id: str) -> Stored | None:
+        """One document as its newest revision, with its text."""
+        with reading(self._engine) as connection:
+            query = _documents(documents.c.latest, text=True).where(documents.c.id == document_id)
+            row = connection.execute(query).one_or_none()
+        return _stored(row, text=row.text) if row else None
+
+    def history(self, document_id: str) -> list[Event]:
+        """What happened to a document, oldest first; nothing when there is none."""
+        written = select(revisions).where(revisions.c.document == document_id)
+        done = select(acts).where(acts.c.document == document_id).order_by(acts.c.id)
+        with reading(self._engine) as connection:
+            found = [
+                Event("written", row.number, row.author, row.at, row.why, row.edition, row.way, row.base)
+                for row in connection.execute(written.order_by(revisions.c.number))
+            ]
+            found += [
+                Event(row.act, row.revision, row.author, row.at, row.why, row.edition)
+                for row in connection.execute(done)
+            ]
+        return sorted(found, key=lambda event: event.at)
+
+    def due(self, day: date) -> list[Stored]:
+        """The published documents that were to be looked at again by then, the longest overdue first, without their text."""
+        query = _documents(documents.c.published, text=False).where(_PUBLISHED, revisions.c.review_by <= day)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).all()
+        return [_stored(row, text="") for row in sorted(rows, key=lambda row: (row.review_by, row.id))]
+
+    def saying(self, said: str, audience: str) -> list[str]:
+        """Ids of the documents that say these words, by their hash, to this audience, and are not retired."""
+        query = _documents(documents.c.latest, text=False).where(
+            revisions.c.text_hash == said, revisions.c.audience == audience, documents.c.state != "retired"
+        )
+        with reading(self._engine) as connection:
+            return sorted(row.id for row in connection.execute(query))
+
+    def shown_at(
+        self, document_ids: Collection[str], edition: int, *, whole: bool = False
+    ) -> dict[str, list[ShownText]]:
+        """What a search of `edition` may still show of these documents, by id: passages, or the `whole` texts they are from.
+
+        Nothing of those that were retired since.
+        """
+        text = revisions.c.text if whole else passages.c.text
+        query = (
+            select(passages.c.document, text.label("said"), revisions.c.audience.label("then"), _now.c.audience)
+            .select_from(passages)
+            .join(revisions, _its_revision())
+            .join(documents, documents.c.id == passages.c.document)
+            .join(_now, (_now.c.document == documents.c.id) & (_now.c.number == documents.c.published))
+            .where(*_valid_at(edition), passages.c.from_edition >= documents.c.hidden_before)
+        )
+        # Every document has a first passage.
+        query = query.where(passages.c.position == 0) if whole else query
+        found: dict[str, list[ShownText]] = {}
+        with reading(self._engine) as connection:
+            for some in slices(sorted(document_ids)):
+                for row in connection.execute(query.where(passages.c.document.in_(some))):
+                    shown = ShownText(row.said, frozenset({row.audience, row.then}))
+                    found.setdefault(row.document, []).append(shown)
+        return found
+
+    def passages_of(self, document_id: str) -> list[Passage]:
+        """The passages of one published document, in order; none of another."""
+        query = _with_titles(passages).where(passages.c.document == document_id, passages.c.until_edition.is_(None))
+        with reading(self._engine) as connection:
+            return [_passage(row) for row in connection.execute(query.order_by(passages.c.position))]
+
+    def files_of(self, folder: str) -> dict[str, tuple[str, str]]:
+        """Path -> hash and stem of the files that the last sync of `folder` read."""
+        with reading(self._engine) as connection:
+            rows = connection.execute(select(files).where(files.c.folder == folder))
+            return {row.path: (row.content_hash, row.stem) for row in rows}
+
+    def from_place(self, origin: Origin) -> list[Stored]:
+        """The documents that come from there, each as its newest revision, without its text."""
+        query = _documents(documents.c.latest, text=False)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query.where(documents.c.origin == origin.kind, documents.c.place == origin.place))
+            return [_stored(row, text="") for row in rows]
+
+    def pages(self, before: datetime) -> list[KnownPage]:
+        """The pages that were last looked at before then and that a document still comes from, by address."""
+        alive = select(documents.c.place).where(documents.c.origin == "page", documents.c.state != "retired")
+        query = select(pages).where(pages.c.checked_at <= before, pages.c.url.in_(alive)).order_by(pages.c.url)
+        with reading(self._engine) as connection:
+            return [
+                KnownPage(row.url, Seen(row.etag, row.last_modified, row.digest), row.problem, row.failing_since)
+                for row in connection.execute(query)
+            ]
+
+    def note_page(self, url: str, seen: Seen, problem: str = "") -> None:
+        """Note that a page was looked at now, and why it could not be had, if so."""
+        now = datetime.now(UTC)
+        with writing(self._engine) as connection:
+            since = connection.execute(select(pages.c.failing_since).where(pages.c.url == url)).scalar()
+            connection.execute(delete(pages).where(pages.c.url == url))
+            connection.execute(
+                insert(pages).values(
+                    url=url,
+                    etag=seen.etag,
+                    last_modified=seen.last_modified,
+                    digest=seen.digest,
+                    checked_at=now,
+                    problem=problem,
+                    failing_since=(since or now) if problem else None,
+                )
             )
 
-    def known_vectors(self, embedder: str) -> set[str]:
-        """Keys of the vectors kept for `embedder`."""
-        with self._engine.connect() as connection:
-            return set(connection.execute(select(vectors.c.vector_key).where(vectors.c.embedder == embedder)).scalars())
+    def folders(self) -> list[tuple[str, int]]:
+        """The folders that published documents come from, and how many come from each."""
+        query = select(documents.c.place, func.count()).where(_PUBLISHED, documents.c.origin == "folder")
+        with reading(self._engine) as connection:
+            rows = connection.execute(query.group_by(documents.c.place).order_by(documents.c.place))
+            return [(row[0], row[1]) for row in rows]
+
+    def count(self) -> tuple[int, int]:
+        """How many documents are published, and how many passages they have."""
+        with reading(self._engine) as connection:
+            return (
+                connection.execute(select(func.count()).select_from(documents).where(_PUBLISHED)).scalar_one(),
+                connection.execute(
+                    select(func.count()).select_from(passages).where(passages.c.until_edition.is_(None))
+                ).scalar_one(),
+            )
+
+    # Vectors ---------------------------------------------------------------------------------------------------------
+
+    def without_vectors(self, space: str, keys: Sequence[str]) -> set[str]:
+        """Those of `keys` for which no vector is kept."""
+        missing = set(keys)
+        with reading(self._engine) as connection:
+            query = select(vectors.c.vector_key).where(vectors.c.embedder == space)
+            for some in slices(list(missing)):
+                missing -= set(connection.execute(query.where(vectors.c.vector_key.in_(some))).scalars())
+        return missing
 
     def keep_vectors(self, embedder: str, keys: Sequence[str], rows: Vectors) -> None:
-        """Keep vectors as they are made, before the edition that needs them: an interrupted sync goes on from there."""
+        """Keep vectors as they are made: whoever is interrupted goes on from there."""
         values = [
             {"embedder": embedder, "vector_key": key, "vector": row.tobytes()}
-            for key, row in zip(keys, rows, strict=True)
+            # In one order, so that two who keep the same ones do not wait for each other.
+            for key, row in sorted(zip(keys, rows, strict=True), key=lambda pair: pair[0])
         ]
-        if values:
-            with self._engine.begin() as connection:
-                for some in _slices(keys):
-                    connection.execute(
-                        delete(vectors).where(vectors.c.embedder == embedder, vectors.c.vector_key.in_(some))
-                    )
-                connection.execute(insert(vectors), values)
+        if not values:
+            return
+        with writing(self._engine) as connection:
+            own = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+            new = own(vectors)
+            connection.execute(
+                new.on_conflict_do_update(
+                    index_elements=[vectors.c.embedder, vectors.c.vector_key], set_={"vector": new.excluded.vector}
+                ),
+                values,
+            )
 
     def vectors(self, embedder: str, keys: Sequence[str]) -> dict[str, Vectors]:
         """The kept vectors of `keys`, each of shape (dimension,)."""
         import numpy as np
 
         found: dict[str, Vectors] = {}
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             query = select(vectors.c.vector_key, vectors.c.vector).where(vectors.c.embedder == embedder)
-            for some in _slices(keys):
+            for some in slices(keys):
                 for row in connection.execute(query.where(vectors.c.vector_key.in_(some))):
                     found[row.vector_key] = np.frombuffer(row.vector, np.float32)
         return found
 
-    def publish(self, changes: Changes, *, generation: str | None = None, embedder: str = "") -> Edition:
-        """Make a new edition in one transaction. `generation` names the index made for it; `None` keeps the one in use."""
-        with self._engine.begin() as connection:
-            old = _edition(connection)
-            new = replace(old, number=old.number + 1)
-            if generation is not None:
-                new = replace(new, generation=generation, embedder=embedder)
-            gone = changes.remove | {stored.document.id for stored, _ in changes.write}
-            for some in _slices(sorted(gone)):
-                connection.execute(delete(passages).where(passages.c.document_id.in_(some)))
-                connection.execute(delete(documents).where(documents.c.id.in_(some)))
-            if changes.write:
-                connection.execute(insert(documents), [_document_values(stored) for stored, _ in changes.write])
-                rows = [_passage_values(passage) for _, pieces in changes.write for passage in pieces]
-                if rows:
-                    connection.execute(insert(passages), rows)
-            if changes.files is not None:
-                _write_files(connection, changes.folder, changes.files)
-            _write_edition(connection, new)
-        return new
-
-    def note_files(self, folder: str, hashes: Mapping[str, str]) -> None:
-        """Note which files of `folder` were read, when nothing in them has changed the library."""
-        with self._engine.begin() as connection:
-            _write_files(connection, folder, hashes)
-
-    def adopt(self, document_ids: Iterable[str], folder: str) -> None:
-        """Note that unchanged documents now come from `folder` (their earlier folder is gone)."""
-        with self._engine.begin() as connection:
-            for some in _slices(sorted(document_ids)):
-                connection.execute(update(documents).where(documents.c.id.in_(some)).values(folder=folder))
-
     def forget_unused_vectors(self) -> None:
-        """Drop vectors that no passage of the current edition needs."""
-        with self._engine.begin() as connection:
+        """Drop vectors that no passage needs."""
+        with writing(self._engine) as connection:
             connection.execute(delete(vectors).where(vectors.c.vector_key.not_in(select(passages.c.vector_key))))
 
 
-def _edition(connection: Connection) -> Edition:
-    rows = {row.key: row.value for row in connection.execute(select(state.c.key, state.c.value))}
-    return Edition(int(rows.get("edition", "0")), rows.get("generation", ""), rows.get("embedder", ""))
+def _newest_before(connection: Connection, moment: datetime) -> int:
+    return connection.execute(select(func.max(editions.c.number)).where(editions.c.at <= moment)).scalar() or 0
 
 
-def _write_edition(connection: Connection, edition: Edition) -> None:
-    values = {"edition": str(edition.number), "generation": edition.generation, "embedder": edition.embedder}
-    connection.execute(delete(state).where(state.c.key.in_(list(values))))
-    connection.execute(insert(state), [{"key": key, "value": value} for key, value in values.items()])
+def _series(embedder: str) -> str:
+    return f"series {hashlib.sha256(embedder.encode()).hexdigest()[:32]}"
 
 
-def _write_files(connection: Connection, folder: str, hashes: Mapping[str, str]) -> None:
-    connection.execute(delete(files).where(files.c.folder == folder))
-    if hashes:
-        rows = [{"folder": folder, "path": path, "content_hash": digest} for path, digest in hashes.items()]
-        connection.execute(insert(files), rows)
+def _entries() -> Select[Any]:
+    return _with_titles(passages.c.id, passages.c.heading, passages.c.text, passages.c.vector_key, revisions.c.audience)
 
 
-def _slices(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(values), _AT_ONCE):
-        yield values[start : start + _AT_ONCE]
+def _entry(row: Row[Any]) -> IndexEntry:
+    searchable = Passage(row.id, "", row.title, tuple(row.heading), row.text, 0).searchable
+    return IndexEntry(row.id, searchable, row.audience, row.vector_key)
 
 
-def _passages_with_documents() -> Select[Any]:
-    return select(
-        passages,
-        documents.c.title,
-        documents.c.audience,
-        documents.c.url,
-        documents.c.updated,
-    ).join(documents, passages.c.document_id == documents.c.id)
+def _valid_at(edition: int) -> tuple[ColumnElement[bool], ...]:
+    until = passages.c.until_edition
+    return passages.c.from_edition <= edition, until.is_(None) | (until > edition)
+
+
+def _its_revision() -> ColumnElement[bool]:
+    return (revisions.c.document == passages.c.document) & (revisions.c.number == passages.c.revision)
+
+
+def _with_titles(*columns: Any) -> Select[Any]:
+    return select(*columns, revisions.c.title).select_from(passages).join(revisions, _its_revision())
+
+
+def _documents(number: Any, *, text: bool) -> Select[Any]:
+    """Documents, each with the revision of this number."""
+    left_out = {"document", "number"} if text else {"document", "number", "text"}
+    columns = [column for column in revisions.c if column.name not in left_out]
+    return (
+        select(documents, revisions.c.number.label("revision"), *columns)
+        .select_from(documents)
+        .join(revisions, (revisions.c.document == documents.c.id) & (revisions.c.number == number))
+    )
+
+
+def _passage(row: Row[Any]) -> Passage:
+    return Passage(
+        id=row.id,
+        document=row.document,
+        title=row.title,
+        heading=tuple(row.heading),
+        text=row.text,
+        position=row.position,
+    )
 
 
 def _record(row: Row[Any]) -> PassageRecord:
     return PassageRecord(
-        passage=Passage(
-            id=row.id,
-            document=row.document_id,
-            title=row.title,
-            heading=tuple(row.heading),
-            text=row.text,
-            position=row.position,
-        ),
+        passage=_passage(row),
         audience=row.audience,
         url=row.url,
         updated=row.updated.isoformat() if row.updated else None,
@@ -331,37 +468,18 @@ def _stored(row: Row[Any], *, text: str) -> Stored:
             review_by=row.review_by,
             tags=tuple(row.tags),
         ),
-        folder=row.folder,
+        state=row.state,
+        revision=row.revision,
+        published=row.published,
+        latest=row.latest,
+        origin=Origin(row.origin, row.place),
         content_hash=row.content_hash,
-        synced_at=row.synced_at.replace(tzinfo=UTC),
+        text_hash=row.text_hash,
+        taken_hash=row.taken_hash,
+        by_hand=row.by_hand,
+        author=row.author,
+        at=row.at,
+        why=row.why,
+        changed_by=row.changed_by,
+        changed_at=row.changed_at,
     )
-
-
-def _document_values(stored: Stored) -> dict[str, object]:
-    document = stored.document
-    return {
-        "id": document.id,
-        "folder": stored.folder,
-        "source": document.source,
-        "title": document.title,
-        "text": document.text,
-        "url": document.url,
-        "audience": document.audience,
-        "language": document.language,
-        "updated": document.updated,
-        "review_by": document.review_by,
-        "tags": list(document.tags),
-        "content_hash": stored.content_hash,
-        "synced_at": stored.synced_at,
-    }
-
-
-def _passage_values(passage: Passage) -> dict[str, object]:
-    return {
-        "id": passage.id,
-        "document_id": passage.document,
-        "position": passage.position,
-        "heading": list(passage.heading),
-        "text": passage.text,
-        "vector_key": vector_key(passage),
-    }

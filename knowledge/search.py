@@ -63,6 +63,14 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Cited:
+    """A passage that an answer rests on: its document's id, and its words."""
+
+    document: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """Passages, best first, and how far to trust that they answer the question.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from agent.ledger.calls import ABANDONED, KEYS, Calls, Key, UsageRow, percentile
-from agent.ledger.database import POOL_SIZE, Database
+from agent.ledger.database import Database
 from agent.ledger.desk import Desk
 from agent.ledger.erasure import Erasure
 from agent.ledger.listening import Listening
@@ -34,6 +34,7 @@ from agent.ledger.records import (
 from agent.ledger.replies import Replies
 from agent.ledger.tables import model_calls
 from agent.ledger.transcript import JOIN_SECONDS, Transcript
+from knowledge.database import POOL_SIZE
 
 __all__ = [
     "ABANDONED",

@@ -17,12 +17,13 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, RowMapping, case, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from agent.ledger.database import Part, reason
+from agent.ledger.database import Part
 from agent.ledger.records import storable
 from agent.ledger.tables import model_calls
 from agent.messages import Usage
 from agent.models.base import Payer
 from agent.models.metering import ModelCall, Scope
+from knowledge.database import reason
 from knowledge.errors import StoreError
 
 _log = logging.getLogger(__name__)

@@ -62,6 +62,10 @@ class Replies(Part):
         """
         return await self._database.write(_decide, storable(turn), revision, result, filtered, customer_question)
 
+    async def reopen(self, turn: str) -> None:
+        """Forget a decided reply that was not shown yet, so that the turn prepares another. Raises `StoreError`."""
+        await self._database.write(_reopen, storable(turn))
+
     async def finish(self, turn: str, state: str, error: str = "") -> None:
         """End a turn, unless it is over already. Raises `ValueError` for a state that is no end, `StoreError`."""
         if state not in FINAL:
@@ -322,6 +326,15 @@ def _open_ticket(
         .returning(table.number)
     )
     return int(made.scalar_one()), True
+
+
+def _reopen(connection: Connection, turn: str) -> None:
+    locked_turn = _locked_turn(connection, turn)
+    if locked_turn is None or locked_turn[0].state != "decided":
+        return
+    found, _ = locked_turn
+    connection.execute(delete(messages).where(messages.c.id == _reply_id(_again_of(connection, found) or found.id)))
+    _set(connection, found.id, state="running", result=None, decided_at=None)
 
 
 def _finish(connection: Connection, turn: str, state: str, error: str) -> None:

@@ -5,15 +5,11 @@ They are made and changed by `agent.ledger.migrations` alone; a test compares th
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
-    DateTime,
-    Dialect,
     Double,
     ForeignKey,
     Index,
@@ -23,31 +19,14 @@ from sqlalchemy import (
     Table,
     Text,
 )
-from sqlalchemy.types import TypeDecorator
 
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A moment. It is kept in UTC, because SQLite drops the time zone of what it is given."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """In UTC."""
-        return value.astimezone(UTC) if value is not None else None
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """With its time zone."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
+from knowledge.database import UtcDateTime
 
 VERSION_TABLE = "frontdesk_version"
 """Where the version of these tables stands in a database."""
 
 metadata = MetaData()
-"""Not the library's: that one makes its tables by itself."""
+"""Not the library's, which has migrations of its own."""
 
 conversations = Table(
     "conversations",

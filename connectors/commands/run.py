@@ -22,6 +22,7 @@ from agent.settings import Settings
 from agent.turn import Limits
 from agent.turns import Turns
 from connectors import logs
+from connectors.commands.knowledge.paging import recheck_always
 from connectors.commands.options import Options
 from connectors.composition import Desk, database_of, read_settings
 from connectors.health import Health
@@ -143,9 +144,10 @@ class _Service:
         _say(desk.how_answers_are_made)
         del self._problems[_PROCESS]
         health.begin_anew()
-        tasks = [self._refresh(desk)]
+        tasks = [self._refresh(desk), desk.knowledge.keep_index()]
         if self._listening:
             tasks.append(self._prune_daily(desk, turns))
+            tasks.append(recheck_always(desk.knowledge, settings))
             alone = len(connectors) == 1
             tasks += [self._listen(name, one, turns, alone=alone) for name, one in connectors.items()]
             tasks += [self._announce(name, one) for name, one in connectors.items()]

@@ -145,7 +145,7 @@ def _data_finding(data: Path) -> Finding:
 
 async def _database_finding(settings: Settings) -> Finding:
     """Whether the conversations can be read, and whether something waits there for a person."""
-    from agent.ledger.database import VERSIONS
+    from agent.ledger.database import SCHEMA
 
     place = database_of(settings)
     named = "SQLite in the data directory" if isinstance(place, Path) else logs.redacted(place)
@@ -157,7 +157,7 @@ async def _database_finding(settings: Settings) -> Finding:
     finally:
         await ledger.close()
     message = (
-        f"{named}, version {VERSIONS[-1]}; {counts.queued} questions wait, {counts.failed} failed, "
+        f"{named}, version {SCHEMA.versions[-1]}; {counts.queued} questions wait, {counts.failed} failed, "
         f"{counts.open_tickets} tickets are open"
     )
     return Finding("database", True, message, "Look at them: frontdesk turns --state failed" if counts.failed else "")
@@ -188,6 +188,8 @@ async def _knowledge_finding(settings: Settings) -> Finding:
     if not health.documents:
         return Finding("knowledge base", False, "it is empty", "Bring documents in with: frontdesk knowledge sync DIR")
     message = f"{health.documents} documents, {health.passages} passages, searched by {health.mode}"
+    if health.keeper:
+        message += f"; the index is kept by {health.keeper}"
     return Finding("knowledge base", True, message, health.note)
 
 

@@ -1,12 +1,13 @@
-"""The readers' door: a file's bytes in, documents out.
+"""The readers' door: a file's bytes in, a `Reading` out.
 
-A `Reader` is registered under the entry point group `frontdesk.readers`; the built-ins enter by the same door.
+A `Reader` is registered under the entry point group `frontdesk.readers`; the built-ins enter by the same door. Files come
+from anywhere, so readers run in a child process (`knowledge.jail`), never beside the service.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from knowledge.documents import Document
@@ -22,10 +23,23 @@ GROUP = "frontdesk.readers"
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file to read: `path` inside its folder (POSIX, with the ending) and its bytes."""
+    """A file to read: `path` inside its folder (POSIX, with the ending) and its bytes.
+
+    A page from the web has a `url`, which its relative links start from, and perhaps a `charset` that its server named.
+    A reader that takes a file in parts calls `step` after each of them: it is given more time for every one.
+    """
 
     path: str
     content: bytes
+    url: str | None = None
+    charset: str | None = None
+    step: Callable[[], None] = lambda: None
+
+    @property
+    def suffix(self) -> str:
+        """The ending, lower case with the dot; empty when there is none."""
+        name = self.path.rpartition("/")[2]
+        return f".{name.rpartition('.')[2].lower()}" if "." in name[1:] else ""
 
     @property
     def default_id(self) -> str:
@@ -48,15 +62,63 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """A piece of a file that staff should see: its text (shortened) and, in plain words, what it is."""
+
+    text: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"“{self.text}” ({self.why})" if self.text else self.why
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reader made of a file.
+
+    `documents` hold only what a person who opens the file can see. `hidden` is the text that such a person would not
+    see: it is shown to staff and goes nowhere else. `suspicious` are passages that read like instructions to a machine:
+    somebody has to look before they are published. `notes` are sentences about what was left out for other reasons.
+    """
+
+    documents: tuple[Document, ...]
+    hidden: tuple[Finding, ...] = ()
+    suspicious: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def remarks(self) -> list[str]:
+        """What staff are told about a file that was read: a sentence for each thing that was left out."""
+        said = list(self.notes)
+        if self.hidden:
+            pieces = "a piece" if len(self.hidden) == 1 else f"{len(self.hidden)} pieces"
+            more = ", …" if len(self.hidden) > _SHOWN else ""
+            said.append(f"{pieces} of hidden text left out: {', '.join(map(str, self.hidden[:_SHOWN]))}{more}")
+        return said
+
+    def doubt(self) -> str:
+        """Why somebody has to look at the file before it is published; empty when nothing in it is suspicious."""
+        if not self.suspicious:
+            return ""
+        more = f" and in {len(self.suspicious) - 1} more places" if len(self.suspicious) > 1 else ""
+        return f"it reads like instructions to a machine: {self.suspicious[0]}{more}"
+
+
+_SHOWN = 3
+"""Findings that are quoted in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reader:
     """Turns one file into its documents.
 
     `suffixes` are the endings it takes, lower case with the dot. `read` raises `ReaderError` with one plain sentence
-    when the file cannot be read.
+    when the file cannot be read. `entry` is where it was loaded from, `package.module:name`, so that another process can
+    load it, too; `load_readers` fills it in.
     """
 
     suffixes: tuple[str, ...]
-    read: Callable[[SourceFile], Sequence[Document]]
+    read: Callable[[SourceFile], Reading]
+    entry: str = ""
 
 
 def load_readers() -> dict[str, Reader]:
@@ -78,7 +140,7 @@ def load_readers() -> dict[str, Reader]:
                     f"Two readers take {suffix} files: {_named(owner)} and {_named(entry)}.",
                     "Uninstall one of the two packages, or let its reader take another ending.",
                 )
-            readers[suffix] = reader
+            readers[suffix] = replace(reader, entry=entry.value)
     return readers
 
 

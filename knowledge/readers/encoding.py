@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import unicodedata
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
@@ -28,6 +29,7 @@ _BINARY = (
     (b"\x7fELF", "a program"),
 )
 
+_LEGACY = re.compile(r"(?:cp|windows|iso8859|koi8|mac|big5|gb|euc|shift|hz|johab|tis)[\w-]*", re.IGNORECASE)
 _NOT_TEXT = "this is not a text file"
 _UNKNOWN_ENCODING = "the encoding of its text cannot be told for certain; save it as UTF-8"
 
@@ -78,6 +80,17 @@ def decode(content: bytes, declared: str | None = None) -> str:
         text = _without_mark(content, declared)
     _refuse_junk(text)
     return text
+
+
+def legacy_codec(name: str) -> str | None:
+    """The codec of an encoding's name, if it is one of those that text was written in before UTF-8."""
+    try:
+        codec = codecs.lookup(name.strip().lower()).name
+    except (LookupError, ValueError):
+        return None
+    if codec in {"ascii", "iso8859-1"}:
+        return "cp1252"  # as every browser reads it
+    return codec if _LEGACY.fullmatch(codec) else None
 
 
 def _by_mark(content: bytes) -> str | None:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 from knowledge.documents import Document
 from knowledge.errors import ReaderError
-from knowledge.readers import Reader, SourceFile
+from knowledge.readers import Finding, Reader, Reading, SourceFile
 from knowledge.readers.encoding import clean, decode
 from knowledge.readers.faq_tables import ANSWER, QUESTION, Row, Table, is_empty, read_csv, read_json, read_json_lines
 from knowledge.readers.fields import KEYS, Fields, has_text, letters, one_line, read_fields
+from knowledge.readers.hidden import without_invisible
 from knowledge.readers.markdown_text import below, tidy, without_title
 
 _READ: dict[str, Callable[[str], Table]] = {
@@ -30,7 +31,7 @@ _BREAK = re.compile(r"<br\s*/?>\n?", re.IGNORECASE)
 _MARKDOWN = re.compile(r"`|\*\*|\]\(")
 
 
-def read(file: SourceFile) -> list[Document]:
+def read(file: SourceFile) -> Reading:
     """The documents of a table: the whole file is one, with a section for each question.
 
     A row with an id, a web address, an audience, a language or a date of its own is a document of its own.
@@ -38,7 +39,8 @@ def read(file: SourceFile) -> list[Document]:
     suffix = file.path[file.path.rfind(".") :].lower()
     table = _READ.get(suffix, read_csv)(decode(file.content))
     about = _fields(Row("the file", table.about))
-    entries = [entry for row in table.rows if (entry := _entry(row)) is not None]
+    hidden: list[Finding] = []
+    entries = [entry for row in table.rows if (entry := _entry(row, hidden)) is not None]
     if not entries:
         raise ReaderError("it has no text")
     shared = [entry for entry in entries if not entry.fields.stands_alone]
@@ -52,7 +54,7 @@ def read(file: SourceFile) -> list[Document]:
                 raise ReaderError(f"{wheres[document.id]} and {entry.where} have the same id, '{document.id}'")
             wheres[document.id] = entry.where
             documents.append(document)
-    return documents
+    return Reading(tuple(documents), tuple(hidden))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,12 @@ class _Entry:
     fields: Fields
 
 
-def _entry(row: Row) -> _Entry | None:
+def _entry(row: Row, hidden: list[Finding]) -> _Entry | None:
     """What a row says; `None` when it says nothing. `ReaderError` when only half of it is there."""
     if all(is_empty(value) for value in row.values.values()):
         return None
-    question = one_line(_text(row, QUESTION))
-    answer = _markdown(_text(row, ANSWER))
+    question = one_line(without_invisible(_text(row, QUESTION), hidden))
+    answer = _markdown(without_invisible(_text(row, ANSWER), hidden), hidden)
     if not has_text(question):
         found = "has an answer but no" if has_text(answer) else "has neither an answer nor a"
         raise ReaderError(f"{row.where} {found} question")
@@ -93,16 +95,16 @@ def _text(row: Row, names: tuple[str, ...]) -> str:
     return value
 
 
-def _markdown(answer: str) -> str:
+def _markdown(answer: str, hidden: list[Finding]) -> str:
     """An answer as Markdown, which it is, unless it clearly is HTML."""
     text = clean(answer)
     if _MARKDOWN.search(text) is None:
         if _CLOSING_TAG.search(text):
             from knowledge.readers.html import html_to_markdown
 
-            return html_to_markdown(text)
+            return html_to_markdown(text, hidden)
         text = _BREAK.sub("  \n", text)
-    return tidy(text).strip("\n").rstrip()
+    return tidy(text, hidden).strip("\n").rstrip()
 
 
 def _fields(row: Row) -> Fields:

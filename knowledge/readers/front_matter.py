@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from knowledge.errors import ReaderError
-from knowledge.readers.fields import Fields, known_key, read_fields
+from knowledge.readers.fields import KEYS, Fields, known_key, read_fields
 
 if TYPE_CHECKING:
     from yaml.events import Event
@@ -40,21 +40,27 @@ def split(text: str) -> tuple[Fields, str]:
     A file that merely begins with a thematic break has no front matter. Raises `ReaderError` naming the line when it
     has one that cannot be read, or that is never closed.
     """
+    values, body = raw(text)
+    return read_fields({key: value for key, value in values.items() if key in KEYS}), body
+
+
+def raw(text: str) -> tuple[dict[str, object], str]:
+    """Every value of the front matter, ours under the names of `KEYS`, and the body; no checks of what a value may be."""
     opening = _OPENING.match(text)
     if opening is None:
-        return Fields(), text
+        return {}, text
     closing = _CLOSING.search(text, opening.end())
     block = text[opening.end() : closing.start() if closing else len(text)]
     body = text[closing.end() :] if closing else ""
     if _COMMENTS.fullmatch(block) and closing:
-        return Fields(), body
+        return {}, body
     try:
         values = _read(block, text.count("\n", 0, opening.end()), closed=closing is not None)
     except ReaderError:
         if _is_meant(block):
             raise
-        return Fields(), text
-    return (read_fields(values), body) if values is not None else (Fields(), text)
+        return {}, text
+    return (values, body) if values is not None else ({}, text)
 
 
 def _is_meant(block: str) -> bool:
@@ -65,7 +71,7 @@ def _is_meant(block: str) -> bool:
 
 
 def _read(block: str, lines_above: int, closed: bool) -> dict[str, object] | None:
-    """The values of our keys; `None` when the block is text. Raises `ReaderError` when it cannot be front matter."""
+    """The values by their keys; `None` when the block is text. Raises `ReaderError` when it cannot be front matter."""
     if not closed:
         raise ReaderError(f"line {lines_above}: the front matter that begins here is never closed by a line ---")
     if len(block.encode()) > MAX_BYTES:
@@ -78,10 +84,9 @@ def _read(block: str, lines_above: int, closed: bool) -> dict[str, object] | Non
     values: dict[str, object] = {}
     for name, value, line in pairs:
         key = known_key(name)
-        if key in values:
+        if key is not None and key in values:
             raise ReaderError(f"line {line}: the front matter gives {key} for a second time")
-        if key is not None:
-            values[key] = value
+        values[key or name] = value
     return values
 
 

@@ -2,44 +2,55 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
-from knowledge.documents import Document
 from knowledge.errors import ReaderError
-from knowledge.readers import Reader, SourceFile
-from knowledge.readers.encoding import clean, decode
+from knowledge.readers import Finding, Reader, Reading, SourceFile
+from knowledge.readers.encoding import clean, decode, legacy_codec
 from knowledge.readers.fields import KEYS, Fields, as_date, has_text, is_web_address, one_line, read_fields
+from knowledge.readers.hidden import without_invisible
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser
 
 _CHARSET = re.compile(rb"<(?:meta|\?xml)[^>]{0,500}?(?:charset|encoding)\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
-_CHARSETS = re.compile(r"(?:cp|windows|iso8859|koi8|mac|big5|gb|euc|shift|hz|johab|tis)[\w-]*", re.IGNORECASE)
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{1,8})*")
 _SEPARATOR = re.compile(r" [|–—·•»:-]+ ")  # noqa: RUF001
 _SEPARATED = re.compile(rf"(.*\S){_SEPARATOR.pattern}\Z")
 _MAX_HEADINGS = 20
 
 
-def read(file: SourceFile) -> list[Document]:
+def read(file: SourceFile) -> Reading:
     """The one document of a page: its main content as Markdown, titled and dated as the page says."""
-    page = _parse(clean(decode(file.content, _declared_charset(file.content))))
-    fields = _fields(page)
-    base = page.css_first("base[href]")
-    base_url = (base.attributes.get("href") or "") if base else fields.url or ""
-    text = _markdown(page, base_url)
+    hidden: list[Finding] = []
+    source = decode(file.content, _declared_charset(file.content, file.charset))
+    page = _parse(clean(without_invisible(source, hidden)))
+    fields = _fields(page, file.url)
+    text = _markdown(page, _base_url(page, file.url or fields.url or ""), hidden)
     title = fields.title or _title(page, text) or file.default_title
-    return [fields.document(file, _without_heading(text, title), title)]
+    document = fields.document(file, _without_heading(text, title), title)
+    return Reading((document,), tuple(hidden))
 
 
-def html_to_markdown(html: str) -> str:
-    """Markdown of a piece of HTML, such as an answer in a table of questions. All of it is content."""
-    return _markdown(_parse(html), "", is_fragment=True)
+def _base_url(page: LexborHTMLParser, url: str) -> str:
+    """Where relative links of a page at `url` start from."""
+    base = page.css_first("base[href]")
+    try:
+        return urljoin(url, base.attributes.get("href") or "") if base else url
+    except ValueError:
+        return url
+
+
+def html_to_markdown(html: str, hidden: list[Finding] | None = None) -> str:
+    """Markdown of a piece of HTML, such as an answer in a table of questions. All of it is content.
+
+    What is hidden in it is added to `hidden`.
+    """
+    return _markdown(_parse(html), "", hidden if hidden is not None else [], whole=True)
 
 
 def _parse(html: str) -> LexborHTMLParser:
@@ -54,34 +65,32 @@ def _parse(html: str) -> LexborHTMLParser:
         raise ReaderError("its HTML cannot be parsed") from error
 
 
-def _markdown(page: LexborHTMLParser, base_url: str, is_fragment: bool = False) -> str:
-    from knowledge.readers.html_content import content_html, fragment_html
+def _markdown(page: LexborHTMLParser, base_url: str, hidden: list[Finding], *, whole: bool = False) -> str:
+    from knowledge.readers.html_content import content_html
     from knowledge.readers.html_markdown import to_markdown
 
-    html = (fragment_html if is_fragment else content_html)(page, _linker(base_url))
+    html = content_html(page, _linker(base_url), hidden, whole=whole)
     try:
-        return clean(to_markdown(html)).strip("\n").rstrip()
+        # Once more: what was written as `&#xE0041;` has become a character only now.
+        return clean(without_invisible(to_markdown(html), hidden)).strip("\n").rstrip()
     except RecursionError as error:
         raise ReaderError("its HTML is nested too deeply") from error
 
 
-def _declared_charset(content: bytes) -> str | None:
-    """The encoding that a page names, if it is one of those that text was written in before UTF-8."""
+def _declared_charset(content: bytes, named: str | None) -> str | None:
+    """The encoding that a page, or its server, names, if it is one of those that text was written in before UTF-8."""
     found = _CHARSET.search(content[:4096])
-    if found is None:
-        return None
-    name = found[1].decode("ascii").lower()
-    try:
-        codec = codecs.lookup(name).name
-    except LookupError:
-        return None
-    if codec in {"ascii", "iso8859-1"}:
-        return "cp1252"  # as every browser reads it
-    return codec if _CHARSETS.fullmatch(codec) else None
+    for name in (named, found[1].decode("ascii") if found else None):
+        if name and (codec := legacy_codec(name)) is not None:
+            return codec
+    return None
 
 
-def _fields(page: LexborHTMLParser) -> Fields:
-    """What `<meta name="frontdesk:…">` says, checked as in front matter, else what pages usually say."""
+def _fields(page: LexborHTMLParser, url: str | None) -> Fields:
+    """What `<meta name="frontdesk:…">` says, checked as in front matter, else what pages usually say.
+
+    A page that came from `url` may name another address as its canonical one only at the same host.
+    """
     values = {}
     for meta in page.css("meta[name]"):
         prefix, _, key = (meta.attributes.get("name") or "").strip().lower().partition(":")
@@ -92,13 +101,24 @@ def _fields(page: LexborHTMLParser) -> Fields:
     given = read_fields(values)
     language = page.root.attributes.get("lang") if page.root else None
     canonical = page.css_first("link[rel~=canonical]")
-    url = clean((canonical.attributes.get("href") or "") if canonical else "").strip()
+    named = clean((canonical.attributes.get("href") or "") if canonical else "").strip()
     return replace(
         given,
-        url=given.url or (url if is_web_address(url) else None),
+        url=given.url or _canonical(named, url),
         language=given.language or (language if language and _LANGUAGE.fullmatch(language) else None),
         updated=given.updated or next(filter(None, map(as_date, _dates(page))), None),
     )
+
+
+def _canonical(named: str, url: str | None) -> str | None:
+    if url is None:
+        return named if is_web_address(named) else None
+    try:
+        absolute = urljoin(url, named)
+        same = urlsplit(absolute).hostname == urlsplit(url).hostname
+    except ValueError:
+        return url
+    return absolute if named and same and is_web_address(absolute) else url
 
 
 def _dates(page: LexborHTMLParser) -> list[str]:

@@ -13,8 +13,10 @@ from html import escape, unescape
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from knowledge.readers import Finding
 from knowledge.readers.fields import has_text
-from knowledge.readers.hidden import is_invisible
+from knowledge.readers.hidden import is_invisible, quoted
+from knowledge.readers.html_styles import Look, Styles
 
 MAX_DEPTH = 80
 """Elements below this depth are written as their text."""
@@ -40,9 +42,14 @@ _LABELS = frozenset({"breadcrumb", "breadcrumbs"})
 _CLASSES = _names(
     "breadcrumb breadcrumbs cookie-banner cookie-consent cookie-notice cookie-bar cookiebanner gdpr-banner "
     "skip-link skip-nav skip-to-content site-header site-footer site-nav navbar share-buttons social-share "
-    "sharing-buttons social-links pagination headerlink linenos lineno"
+    "sharing-buttons social-links pagination headerlink linenos lineno article-votes article-vote article-relatives "
+    "article-return-to-top article-subscribe article-comments comment-list related-articles recent-articles "
+    "recently-viewed-articles recommended-articles newsletter-signup feedback-form was-this-helpful back-to-top "
+    "edit-this-page page-edit-link cookie-popup cookies-banner"
 )
-_IDS = _names("onetrust-consent-sdk cookie-banner cookie-consent CybotCookiebotDialog breadcrumb breadcrumbs")
+_IDS = _names(
+    "onetrust-consent-sdk cookie-banner cookie-consent CybotCookiebotDialog breadcrumb breadcrumbs comments disqus_thread"
+)
 _SIDE = frozenset({"header", "footer", "aside"})
 
 _BLOCKS = _names(
@@ -68,6 +75,11 @@ _SEAMLESS = _names(
 _TABLE = frozenset({"table", "thead", "tbody", "tfoot", "tr", "td", "th"})
 _LANGUAGE = re.compile(r"(?:^|\s)(?:language|lang)-([\w+#.-]{1,20})")
 _SPACE = re.compile(r"\s+")
+_MARKED = "[itemprop=articleBody], .article-body, .article__body, .article-content, .kb-article, .markdown-body, .entry-content"
+"""Where help centres, wikis and blogs without `<main>` or `<article>` put an article's text."""
+_MAX_PIECE = 400
+"""Characters of hidden text that are looked at for one finding."""
+_MAX_PIECES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,36 +99,58 @@ class _Place:
     table: bool = False
     """Directly inside the rows of a table that is data, not layout."""
     numbers: list[int] | None = field(default=None, compare=False)
+    look: Look = field(default=Look(), compare=False)
 
 
-def content_html(page: LexborHTMLParser, link: Callable[[str], str | None]) -> str:
+def content_html(
+    page: LexborHTMLParser, link: Callable[[str], str | None], hidden: list[Finding], *, whole: bool = False
+) -> str:
     """Clean HTML of the main content of `page`; `link` makes an address absolute or site-relative, or refuses it.
 
-    The main content is `<main>`, else the only `<article>`, else the body; where nothing is left of that, everything
-    that is not hidden.
+    The main content is `<main>`, else the only `<article>`, else what is marked as an article's text, else the body; where
+    nothing is left of that, everything that is not hidden. `whole`: all of the page is content. What is hidden in it from
+    those who look at the page is added to `hidden`.
     """
-    for root, is_content in _candidates(page):
-        html = _Writer(page, link, loose=False).write(root, inside=is_content)
+    styles = Styles(page)
+    for root, is_content in [] if whole else _candidates(page, styles):
+        writer = _Writer(page, link, styles, loose=False)
+        html = writer.write(root, inside=is_content)
         if has_text(unescape(re.sub("<[^<>]*>", " ", html))):
+            hidden += writer.hidden()
             return html
-    return _Writer(page, link, loose=True).write(page.body, inside=True) if page.body else ""
+    if page.body is None:
+        return ""
+    writer = _Writer(page, link, styles, loose=True)
+    html = writer.write(page.body, inside=True)
+    hidden += writer.hidden()
+    return html
 
 
-def fragment_html(page: LexborHTMLParser, link: Callable[[str], str | None]) -> str:
-    """Clean HTML of a piece of HTML that is all content."""
-    return _Writer(page, link, loose=True).write(page.body, inside=True) if page.body else ""
-
-
-def _candidates(page: LexborHTMLParser) -> list[tuple[LexborNode, bool]]:
+def _candidates(page: LexborHTMLParser, styles: Styles) -> list[tuple[LexborNode, bool]]:
     """Where the main content may be, best first, each with whether all of it belongs to the text."""
-    mains = [node for node in page.css("main, [role=main]") if not _is_hidden(node.attributes)]
+    mains = [node for node in page.css("main, [role=main]") if not _is_hidden(node, node.attributes, styles)]
     articles = [node for node in page.css("article, [role=article]")[:_MAX_TEASERS] if not _is_beside(node)]
     found = [(node, node.css_first("article") is None) for node in mains[:1]]
     if len(articles) == 1 and not mains:
         found.append((articles[0], True))
     if page.body:
+        if not found:
+            found += [(node, True) for node in _marked_texts(page, page.body)]
         found.append((page.body, False))
     return found
+
+
+def _marked_texts(page: LexborHTMLParser, body: LexborNode) -> list[LexborNode]:
+    """The element that help centres mark as an article's text, if there is one and most of the page's text is in it.
+
+    It may be without the heading, which then is the page's title.
+    """
+    nodes = page.css(_MARKED)
+    if len(nodes) != 1:
+        return []
+    paragraphs = sum(len(node.text(strip=True)) for node in body.css("p, li, td"))
+    inside = sum(len(node.text(strip=True)) for node in nodes[0].css("p, li, td"))
+    return nodes if inside * 2 > paragraphs else []
 
 
 def _is_beside(article: LexborNode) -> bool:
@@ -129,28 +163,29 @@ def _is_beside(article: LexborNode) -> bool:
     return False
 
 
-def _is_hidden(attributes: dict[str, str | None]) -> bool:
-    """Whether an element is hidden from everyone. `hidden=until-found` is a folded section: its text can be found."""
-    hidden = attributes.get("hidden", "until-found")
-    return (
-        (hidden or "").lower() != "until-found"
-        or attributes.get("aria-hidden") == "true"
-        or is_invisible(attributes.get("style") or "")
-    )
+def _is_hidden(node: LexborNode, attributes: dict[str, str | None], styles: Styles) -> bool:
+    """Whether an element is hidden, if only from those who have pages read to them."""
+    return attributes.get("aria-hidden") == "true" or bool(styles.why_hidden(node, attributes))
 
 
 class _Writer:
     """Writes one part of a page. `loose` leaves out only what is hidden or not text, not what surrounds the content."""
 
-    def __init__(self, page: LexborHTMLParser, link: Callable[[str], str | None], loose: bool) -> None:
+    def __init__(
+        self, page: LexborHTMLParser, link: Callable[[str], str | None], styles: Styles, *, loose: bool
+    ) -> None:
         self.link = link
+        self.styles = styles
         self.loose = loose
         self.out: list[str] = []
+        self.unseen: list[tuple[str, str]] = []
         self.headings = len(page.css("h1"))
         self.vital = _lineage(page.css("h1, main, article"))
 
     def write(self, root: LexborNode, inside: bool) -> str:
-        stack: list[tuple[LexborNode, _Place] | str] = [(root, _Place(inside=inside))]
+        above = root.parent
+        look = self.styles.look(above, above.tag or "", above.attributes, Look()) if above is not None else Look()
+        stack: list[tuple[LexborNode, _Place] | str] = [(root, _Place(inside=inside, look=look))]
         while stack:
             item = stack.pop()
             if isinstance(item, str):
@@ -166,11 +201,24 @@ class _Writer:
                 node.mem_id != root.mem_id and self._is_left_out(node, tag, attributes, place)
             ):
                 continue
+            look = self.styles.look(node, tag, attributes, place.look)
+            if look is not place.look:
+                place = replace(place, look=look)
             before, after, below = self._element(node, tag, attributes, place)
             self._put(before)
             stack.append(after)
             stack.extend((child, below) for child in reversed(list(node.iter(include_text=True))))
         return "".join(self.out)
+
+    def hidden(self) -> list[Finding]:
+        """What was left out because nobody sees it; pieces of one kind that follow one another are one."""
+        found: list[tuple[str, str]] = []
+        for text, why in self.unseen:
+            if found and found[-1][1] == why and len(found[-1][0]) < _MAX_PIECE:
+                found[-1] = (f"{found[-1][0]} {text}", why)
+            elif len(found) < _MAX_PIECES:
+                found.append((text, why))
+        return [Finding(quoted(text), why) for text, why in found if has_text(text)]
 
     def _put(self, piece: str) -> None:
         if piece == " " and (not self.out or self.out[-1].endswith((" ", "\n"))):
@@ -179,6 +227,9 @@ class _Writer:
             self.out.append(piece)
 
     def _text(self, text: str, place: _Place) -> None:
+        if (why := place.look.why_unseen) and text.strip():
+            self.unseen.append((text[:_MAX_PIECE], why))
+            return
         if place.pre:
             self._put(escape(text.replace("\xa0", " "), quote=False))
             return
@@ -190,7 +241,10 @@ class _Writer:
         self._put(escape(text, quote=False))
 
     def _is_left_out(self, node: LexborNode, tag: str, attributes: dict[str, str | None], place: _Place) -> bool:
-        if tag in _NOT_TEXT or _is_hidden(attributes):
+        if tag in _NOT_TEXT or attributes.get("aria-hidden") == "true":
+            return True
+        if why := self.styles.why_hidden(node, attributes):
+            self.unseen.append((_visible_text(node)[:_MAX_PIECE], why))
             return True
         if tag == "button":
             return not _is_heading_button(node, attributes)
@@ -314,6 +368,15 @@ def _lineage(nodes: list[LexborNode]) -> set[int]:
     return found
 
 
+def _visible_text(node: LexborNode) -> str:
+    """The text of an element without that of its scripts and styles."""
+    return " ".join(
+        text.text_content or ""
+        for text in node.traverse(include_text=True)
+        if text.tag == "-text" and (text.parent is None or text.parent.tag not in {"script", "style"})
+    )
+
+
 def _is_mostly_links(node: LexborNode) -> bool:
     length = len(node.text(strip=True))
     return sum(len(link.text(strip=True)) for link in node.css("a")) * 2 > length
@@ -329,7 +392,7 @@ def _is_layout(table: LexborNode, attributes: dict[str, str | None]) -> bool:
 def _caption(table: LexborNode) -> str:
     """What stands above a table; inside of it Markdown has no place for a caption."""
     caption = table.css_first("caption")
-    if caption is None or _is_hidden(caption.attributes):
+    if caption is None or is_invisible(caption.attributes.get("style") or ""):
         return ""
     return f"<p>{escape(_SPACE.sub(' ', caption.text()), quote=False)}</p>"
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from markdownify import ATX, MarkdownConverter
 
+from knowledge.readers.markdown_text import escaped
+
 if TYPE_CHECKING:
     from bs4 import Tag
 
@@ -17,12 +19,6 @@ SPAN = "\x1d"
 
 _MAX_SPAN = 50
 _MAX_REPEATED = 100
-
-_MARKUP = re.compile(
-    r"\\(?=[!-/:-@\[-`{-~])|[*`]|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?])|&(?=#?\w{1,31};)|\](?=\()"
-    r"|^(?:#{1,6}(?=\s)|~~~|>|(?:-{2,}|={2,})(?=\s*$))"
-)
-"""What Markdown would take for a mark although it is text; not `- ` and `1. ` at a start: lists are what is meant."""
 
 _LINE = re.compile("^(?=[^\n])", re.MULTILINE)
 
@@ -36,7 +32,7 @@ class _Converter(MarkdownConverter):
     """markdownify, with the cases that it gets wrong or slow."""
 
     def escape(self, text: str, parent_tags: set[str]) -> str:
-        return _MARKUP.sub(r"\\\g<0>", text)
+        return escaped(text)
 
     def convert_a(self, el: Tag, text: str, parent_tags: set[str]) -> str:
         label = text.strip()

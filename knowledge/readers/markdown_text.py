@@ -10,7 +10,8 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable
 
-from knowledge.readers.hidden import is_invisible
+from knowledge.readers import Finding
+from knowledge.readers.hidden import quoted, why_invisible
 
 _RAW = "script|style|template|noscript|iframe|svg|object|embed|textarea|select|title|head"
 """Elements of which nothing is text for a reader."""
@@ -38,15 +39,24 @@ _MAX_HEADING = 300
 """Characters; a longer "heading" is a paragraph."""
 _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 
+_MARKUP = re.compile(
+    r"\\(?=[!-/:-@\[-`{-~])|[*`]|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?])|&(?=#?\w{1,31};)|\](?=\()"
+    r"|^(?:#{1,6}(?=\s)|~~~|>|(?:-{2,}|={2,})(?=\s*$))"
+)
+"""What Markdown would take for a mark although it is text; not `- ` and `1. ` at a start: lists are what is meant."""
+
 _ATX = re.compile(r"^ {0,3}(#{1,6})(?![^ \t\n])([^\n]*)$", re.MULTILINE)
 _SETEXT = re.compile(
     r"(?:\A|(?<=\n\n))(?![ \t]*(?:[-*+>#|]|\d+[.)]))([^\n]+)\n {0,3}(?:(=+)|-{2,})[ \t]*$", re.MULTILINE
 )
 
 
-def tidy(text: str) -> str:
-    """Markdown without comments, scripts, styles and hidden blocks, and with the alternative text of its images."""
-    return _Tidier(text).tidy()
+def tidy(text: str, hidden: list[Finding] | None = None) -> str:
+    """Markdown without comments, scripts, styles and hidden blocks, and with the alternative text of its images.
+
+    The hidden blocks are added to `hidden`; comments are their authors' notes, and are not.
+    """
+    return _Tidier(text, hidden if hidden is not None else []).tidy()
 
 
 def without_title(text: str, title: str | None) -> tuple[str, str | None]:
@@ -76,8 +86,8 @@ def below(text: str, level: int) -> str:
         hashes = "#" * min(6, level + end - start)
         return text[heading.start() : start] + hashes + text[end : heading.end()]
 
-    text = _rewritten(text, _SETEXT, lambda heading: f"{'#' if heading[2] else '##'} {text[slice(*heading.span(1))]}")
-    return _rewritten(text, _ATX, deeper)
+    text = rewritten(text, _SETEXT, lambda heading: f"{'#' if heading[2] else '##'} {text[slice(*heading.span(1))]}")
+    return rewritten(text, _ATX, deeper)
 
 
 def plain(markdown: str) -> str:
@@ -89,13 +99,18 @@ def plain(markdown: str) -> str:
     return " ".join(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text).split())
 
 
+def escaped(text: str) -> str:
+    """A line of text as Markdown that reads the same."""
+    return _MARKUP.sub(r"\\\g<0>", text)
+
+
 def _without_closing_hashes(line: str) -> str:
     line = line.strip()
     shorter = line.rstrip("#")
     return shorter if shorter[-1:] in {"", " ", "\t"} else line
 
 
-def _rewritten(text: str, pattern: re.Pattern[str], replacement: Callable[[re.Match[str]], str]) -> str:
+def rewritten(text: str, pattern: re.Pattern[str], replacement: Callable[[re.Match[str]], str]) -> str:
     """`text` with what `pattern` finds outside of code replaced."""
     pieces = []
     position = 0
@@ -130,8 +145,9 @@ def _end_of_fence(text: str, opening: re.Match[str]) -> int:
 class _Tidier:
     """One run of `tidy`."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, hidden: list[Finding]) -> None:
         self.text = text
+        self.hidden = hidden
         self.pieces: list[str] = []
         self.missing: set[str] = set()  # closing marks that do not occur any more
         self.labels: set[str] | None = None
@@ -179,12 +195,16 @@ class _Tidier:
             self.pieces.append(alt[1] or alt[2] or alt[3] or "" if alt else "")
             return mark.end()
         style = _STYLE.search(tag)
-        hidden = _HIDDEN.search(tag) or (style and is_invisible(style[1] or style[2] or style[3] or ""))
+        why = why_invisible(style[1] or style[2] or style[3] or "") if style else ""
+        why = why or ("marked as hidden" if _HIDDEN.search(tag) else "")
         if re.fullmatch(_RAW, name) and not tag.endswith("/>"):
             end = mark.end() if name in _VOID else self._after(f"</{name}", mark.end(), "[^<>]*>?")
             return self._drop(mark, end)
-        if hidden:
-            return self._drop(mark, mark.end() if name in _VOID else self._end_of_element(name, mark.end()))
+        if why:
+            end = mark.end() if name in _VOID else self._end_of_element(name, mark.end())
+            if text := quoted(re.sub(r"<[^<>]*>", " ", self.text[mark.end() : min(end, mark.end() + 1000)])):
+                self.hidden.append(Finding(text, why))
+            return self._drop(mark, end)
         return self._keep(mark.start(), mark.end())
 
     def _image(self, mark: re.Match[str]) -> int:

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import re
 
-from knowledge.documents import Document
-from knowledge.readers import Reader, SourceFile
-from knowledge.readers.encoding import read_text
+from knowledge.readers import Finding, Reader, Reading, SourceFile
 from knowledge.readers.fields import has_text, one_line
 from knowledge.readers.front_matter import split
+from knowledge.readers.hidden import shown_text
 
 _TITLE = re.compile(r"\s*^(?P<title>[^\n]{1,100})\n(?:[=\-~*_]{3,}[ \t]*(?:\n|\Z)|[ \t]*(?:\n|\Z))", re.MULTILINE)
 
 
-def read(file: SourceFile) -> list[Document]:
+def read(file: SourceFile) -> Reading:
     """The one document of a text file, as it was written.
 
     Its title is a short first line with an empty line or a row of dashes below it, else the file's name.
     """
-    fields, body = split(read_text(file.content))
+    hidden: list[Finding] = []
+    fields, body = split(shown_text(file, hidden))
     title, text = _split_title(body)
     if title is None or fields.title not in {None, title}:
         title, text = file.default_title, body
-    return [fields.document(file, text.strip("\n").rstrip(), title)]
+    return Reading((fields.document(file, text.strip("\n").rstrip(), title),), tuple(hidden))
 
 
 def _split_title(body: str) -> tuple[str | None, str]:

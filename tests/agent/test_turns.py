@@ -15,11 +15,12 @@ import pytest
 from agent import wording
 from agent.errors import DeliveryError, EngineError
 from agent.graph import Persona, SupportAgent
-from agent.ledger import Ledger
+from agent.ledger import Begun, Ledger
 from agent.messages import (
     Address,
     Answer,
     Attachment,
+    Citation,
     Deleted,
     Draft,
     Edited,
@@ -34,10 +35,13 @@ from agent.messages import (
 )
 from agent.models.base import Prompt
 from agent.rooms import Room
+from agent.standing import LOOK_SECONDS
 from agent.testing import MemoryConnector, ScriptedModel
 from agent.turn import Limits
 from agent.turns import Turns
 from knowledge.base import KnowledgeBase
+from knowledge.editing import Act
+from knowledge.search import Query
 from tests.databases import Postgres
 
 BEGAN = datetime.now(UTC)
@@ -517,6 +521,59 @@ async def test_a_full_queue_says_so_at_once(database: Path | str, knowledge: Kno
         result = await here.answered(await here.say(1, ASKED))
         assert isinstance(result, Handoff)
         assert "Very many people" in result.text
+
+
+async def test_fault_091_what_is_retired_while_it_is_written_is_not_shown(
+    database: Path | str, knowledge: KnowledgeBase
+) -> None:
+    model = Slow(ANSWER, "I do not know. [[unsure]]")
+    async with place(database, knowledge, model) as here:
+        asked = await here.say(1, ASKED)
+        await here.until(lambda: any(isinstance(one.event, Draft) for one in here.connector.deliveries))
+        await knowledge.retire(["cancel"], Act("anna", "it is wrong"))
+        retired = len(here.connector.deliveries)
+        await asyncio.sleep(LOOK_SECONDS)
+        model.sign.set()
+        result = await here.answered(asked)
+        # Another source may be found, but not the one that was retired.
+        assert isinstance(result, Handoff) or all(one.document != "cancel" for one in result.citations)
+        drafts = [one.event.text for one in here.connector.deliveries[retired:] if isinstance(one.event, Draft)]
+        assert drafts[:1] == [wording.AGAIN]
+        assert not any("48 hours" in text for text in drafts)
+        assert not any("48 hours before" in str(prompt) for prompt in model.prompts[1:])
+
+
+async def test_fault_091_what_is_retired_before_it_is_sent_is_not_shown(
+    database: Path | str, knowledge: KnowledgeBase
+) -> None:
+    async def decided(message: Message) -> None:
+        """As a process leaves a turn that dies before it delivers."""
+        hits = (await knowledge.search(Query(ASKED))).hits
+        cited = next(hit for hit in hits if hit.passage.document == "cancel")
+        citation = Citation(1, "cancel", "Cancel", None, cited.passage.text)
+        ledger = Ledger(database)
+        await ledger.accept(message)
+        begun = await ledger.begin(message.id)
+        assert isinstance(begun, Begun)
+        assert await ledger.decide(message.id, begun.revision, Answer(ANSWER, (citation,))) is not None
+        await ledger.close()
+
+    kept, gone = question(1, ASKED, thread="1"), question(2, ASKED, thread="2")
+    await decided(kept)
+    model = ScriptedModel("I do not know. [[unsure]]")
+    async with place(database, knowledge, model) as here:
+        result = await here.answered(kept)
+        assert isinstance(result, Answer), "what stands is sent as it was decided"
+        assert model.prompts == []
+    await decided(gone)
+    await knowledge.retire(["cancel"], Act("anna"))
+    async with place(database, knowledge, model) as here:
+        result = await here.answered(gone)
+        assert isinstance(result, Handoff)
+        assert not any(isinstance(one.event, Answer) for one in here.connector.deliveries)
+        said = await here.ledger.conversation(str(gone.address))
+        assert said is not None
+        assert [(one.role, one.outcome) for one in said.messages] == [("customer", None), ("agent", "handoff")]
 
 
 async def test_feedback_is_kept(database: Path | str, knowledge: KnowledgeBase) -> None:

@@ -51,7 +51,7 @@ def test_every_built_in_reader_reads() -> None:
         ".jsonl": b'{"q": "Open?", "a": "Yes"}',
     }
     for suffix in (".md", ".html", ".txt", *contents):
-        [document] = readers[suffix].read(SourceFile(f"opening{suffix}", contents.get(suffix, b"Open? Yes")))
+        [document] = readers[suffix].read(SourceFile(f"opening{suffix}", contents.get(suffix, b"Open? Yes"))).documents
         assert "Yes" in document.text
         assert document.id == "opening"
         assert document.source == f"opening{suffix}"

@@ -22,7 +22,7 @@ from knowledge.readers.faq import reader
 
 def read(content: str | bytes, name: str = "csv") -> list[Document]:
     data = content if isinstance(content, bytes) else content.encode()
-    return list(reader.read(SourceFile(f"desk/late_check-in.{name}", data)))
+    return list(reader.read(SourceFile(f"desk/late_check-in.{name}", data)).documents)
 
 
 def read_json(value: object) -> list[Document]:

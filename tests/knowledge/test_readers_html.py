@@ -19,7 +19,7 @@ from knowledge.readers.html import html_to_markdown, reader
 
 
 def read(html: str | bytes, path: str = "help/late_check-in.html") -> Document:
-    [document] = reader.read(SourceFile(path, html if isinstance(html, bytes) else html.encode()))
+    [document] = reader.read(SourceFile(path, html if isinstance(html, bytes) else html.encode())).documents
     return document
 
 

@@ -17,7 +17,7 @@ from knowledge.readers.markdown_text import below, plain, tidy
 
 
 def read(text: str | bytes, path: str = "guides/late_check-in.md") -> Document:
-    [document] = reader.read(SourceFile(path, text if isinstance(text, bytes) else text.encode()))
+    [document] = reader.read(SourceFile(path, text if isinstance(text, bytes) else text.encode())).documents
     return document
 
 

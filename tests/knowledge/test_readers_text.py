@@ -13,7 +13,7 @@ from knowledge.readers.text import reader
 
 
 def read(text: str | bytes, path: str = "desk/opening_hours.txt") -> Document:
-    [document] = reader.read(SourceFile(path, text if isinstance(text, bytes) else text.encode()))
+    [document] = reader.read(SourceFile(path, text if isinstance(text, bytes) else text.encode())).documents
     return document
 
 

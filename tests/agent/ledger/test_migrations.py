@@ -11,13 +11,12 @@ import pytest
 from sqlalchemy import Engine, create_engine, inspect, text
 
 from agent.ledger import Ledger
-from agent.ledger.database import VERSIONS, begin_writing, postgres_url
-from agent.ledger.migrations import upgrade
+from agent.ledger.database import SCHEMA
 from agent.ledger.tables import VERSION_TABLE, metadata, model_calls
 from agent.ledger.transcript import _accept
 from agent.models.base import Payer
-from knowledge.database import metadata as of_the_library
-from knowledge.database import open_database
+from knowledge import tables as library_tables
+from knowledge.database import begin_writing, open_database, postgres_url
 from knowledge.errors import StoreError
 from tests.agent.ledger.made import at, said
 from tests.agent.test_ledger import CALL
@@ -72,7 +71,7 @@ async def test_the_tables_are_those_that_the_code_knows(empty: Path | str) -> No
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
         assert compare_metadata(context, metadata) == []
-        assert context.get_current_revision() == VERSIONS[-1]
+        assert context.get_current_revision() == SCHEMA.versions[-1]
     engine.dispose()
 
 
@@ -80,16 +79,16 @@ def test_every_version_is_known_to_the_cheap_check() -> None:
     from alembic.script import ScriptDirectory
 
     script = ScriptDirectory(str(ROOT / "agent" / "ledger" / "migrations"))
-    assert [one.revision for one in script.walk_revisions()][::-1] == list(VERSIONS)
+    assert [one.revision for one in script.walk_revisions()][::-1] == list(SCHEMA.versions)
 
 
 def test_the_library_makes_its_own_tables_only() -> None:
-    assert not set(of_the_library.tables) & set(metadata.tables)
+    assert not set(library_tables.metadata.tables) & set(metadata.tables)
 
 
 async def test_a_file_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     # Both were made by `create_all`, and the calls in it are those of customers.
-    open_database(tmp_path).dispose()
+    open_database(tmp_path, library_tables.SCHEMA).dispose()
     engine = engine_of(tmp_path)
     metadata.create_all(engine, tables=[model_calls])
     engine.dispose()
@@ -107,14 +106,14 @@ async def test_a_file_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     assert (await ledger.spent("day", Payer(), None)).prompt_tokens == 1_000
     assert (await ledger.accept(said("1"))).new
     await ledger.close()
-    open_database(tmp_path).dispose()
+    open_database(tmp_path, library_tables.SCHEMA).dispose()
 
 
 async def test_what_was_said_before_an_upgrade_is_there_after_it(empty: Path | str) -> None:
     engine = engine_of(empty)
     with engine.begin() as connection:
         begin_writing(connection)
-        upgrade(connection, VERSIONS[0])
+        SCHEMA.upgrade(connection, SCHEMA.versions[0])
     known = set(inspect(engine).get_table_names()) - {VERSION_TABLE}
     assert known == set(metadata.tables) - {"marks"}
     # Written by the first version itself.

@@ -1,0 +1,209 @@
+"""Writing indexes: a whole one, or the difference to one. A folder with a manifest is a finished index."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from knowledge.chroma_process import child_environment
+from knowledge.documents import IndexEntry
+from knowledge.errors import IndexFailure
+from knowledge.frames import framed
+from knowledge.index import ADDED, FORMAT, KEYWORDS, MANIFEST, PROBES, Difference, keywords_of
+from knowledge.keywords import KeywordIndex
+from knowledge.vectors import Place, Rows, VectorStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from knowledge.embeddings import Vectors
+
+AT_ONCE = 1_000
+"""Passages whose vectors are in memory at a time."""
+IN_THREAD = 500
+"""So many passages are done in a moment; a process of its own would take longer to start."""
+PROBED = 16
+"""Passages of each audience by which an index is checked."""
+
+Fetch = Callable[[Sequence[str]], Mapping[str, "Vectors"]]
+"""Gives the vectors of keys."""
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a whole index may be built on: the place of another one, what is `gone` and what is `new` since."""
+
+    place: Place
+    gone: Mapping[str, Sequence[str]]
+    new: Sequence[IndexEntry]
+
+
+@asynccontextmanager
+async def removed_unless_finished(folder: Path) -> AsyncGenerator[None]:
+    """Remove a folder that does not become an index. What the disk refuses is an `IndexFailure`."""
+    try:
+        yield
+    except OSError as error:
+        # Where numpy wrote, there is no more to tell.
+        reason = error.strerror or "the disk took a part of it only"
+        raise IndexFailure(
+            f"The index cannot be written: {reason}. The one before stays in use.",
+            "Make room on the disk, or look at its permissions; then: frontdesk knowledge rebuild",
+        ) from error
+    finally:
+        if not (folder / MANIFEST).exists():
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+async def write_whole(
+    place: Place,
+    edition: int,
+    entries: Sequence[IndexEntry],
+    language: str,
+    *,
+    store: VectorStore | None,
+    fetch: Fetch,
+    ground: Ground | None,
+    progress: Progress,
+) -> None:
+    """Write an index of `entries`, with their vectors if there is a `store`.
+
+    What `ground` has is not put into the store again. Raises `IndexFailure`, and `OSError` for a full disk.
+    """
+    folder = place.folder
+    progress("Building the index", 0, len(entries))
+    found = await _write_keywords(folder / KEYWORDS, entries, language)
+    probes: dict[str, list[str]] = {}
+    if store is not None and entries:
+        rows = _rows(ground.new if ground is not None else entries, fetch)
+        base, gone = (ground.place, ground.gone) if ground is not None else (None, None)
+        most = len(ground.new) if ground is not None else len(entries)
+        await store.build(
+            place, rows, base=base, gone=gone, filled=lambda done: progress("Building the index", done, most)
+        )
+        probes = await asyncio.to_thread(_write_probes, folder / PROBES, entries, fetch)
+    manifest = {
+        "format": FORMAT,
+        "edition": edition,
+        "kind": store.kind if store is not None and entries else "",
+        "space": place.space if store is not None and entries else "",
+        "language": found,
+        "audiences": [entry.audience for entry in entries],
+        "probes": probes,
+    }
+    await asyncio.to_thread(_finish, folder, manifest)
+    progress("Building the index", len(entries), len(entries))
+
+
+def write_difference(folder: Path, difference: Difference) -> None:
+    """Write an index that differs from a whole one. Raises `OSError`."""
+    if difference.vectors is not None:
+        _write(folder / ADDED, difference.vectors.tobytes())
+    manifest = {
+        "format": FORMAT,
+        "base": difference.base,
+        "gone": sorted(difference.gone),
+        "added": [[one.id, one.text, one.audience, one.vector_key] for one in difference.added],
+        "vectors": difference.vectors is not None,
+        "note": difference.note,
+    }
+    _finish(folder, manifest)
+
+
+async def _write_keywords(folder: Path, entries: Sequence[IndexEntry], language: str) -> str:
+    """Write the keywords, and tell their language."""
+    if len(entries) <= IN_THREAD:
+        made = await asyncio.to_thread(keywords_of, entries, language)
+        await asyncio.to_thread(made.save, folder)
+        return made.language
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        "-m",
+        "knowledge.keyword_child",
+        str(folder),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env=child_environment(),
+    )
+    try:
+        saying = asyncio.create_task(_tell(process, entries, language))
+        assert process.stderr is not None
+        errors = await process.stderr.read()
+        await process.wait()
+        await saying
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        lines = errors.decode("utf-8", "replace").strip().splitlines()
+        reason = lines[-1][:300] if lines else f"its process ended with status {process.returncode}"
+        raise IndexFailure(f"The keyword index cannot be made: {reason}")
+    return await asyncio.to_thread(lambda: KeywordIndex.load(folder).language)
+
+
+async def _tell(process: asyncio.subprocess.Process, entries: Sequence[IndexEntry], language: str) -> None:
+    assert process.stdin is not None
+    try:
+        for start in range(0, len(entries), AT_ONCE):
+            some = entries[start : start + AT_ONCE]
+            process.stdin.write(framed({"ids": [one.id for one in some], "texts": [one.text for one in some]}))
+            await process.stdin.drain()
+        process.stdin.write(framed({"ids": [], "texts": [], "language": language}))
+        await process.stdin.drain()
+        process.stdin.close()
+        await process.stdin.wait_closed()
+    except ConnectionError:
+        # It has ended; what it said on standard error tells why.
+        process.stdin.close()
+
+
+def _rows(entries: Sequence[IndexEntry], fetch: Fetch) -> Iterator[Rows]:
+    """The vectors of passages, some at a time, each audience for itself."""
+    import numpy as np
+
+    for audience, its in _each_audience(entries).items():
+        for start in range(0, len(its), AT_ONCE):
+            some = its[start : start + AT_ONCE]
+            vectors = fetch([one.vector_key for one in some])
+            yield Rows(audience, [one.id for one in some], np.array([vectors[one.vector_key] for one in some]))
+
+
+def _each_audience(entries: Sequence[IndexEntry]) -> dict[str, list[IndexEntry]]:
+    found: dict[str, list[IndexEntry]] = {}
+    for entry in entries:
+        found.setdefault(entry.audience, []).append(entry)
+    return dict(sorted(found.items()))
+
+
+def _write_probes(file: Path, entries: Sequence[IndexEntry], fetch: Fetch) -> dict[str, list[str]]:
+    chosen = {audience: its[:: -(-len(its) // PROBED)] for audience, its in _each_audience(entries).items()}
+    keys = [one.vector_key for its in chosen.values() for one in its]
+    vectors = fetch(keys)
+    _write(file, b"".join(vectors[key].tobytes() for key in keys))
+    return {audience: [one.id for one in its] for audience, its in chosen.items()}
+
+
+def _finish(folder: Path, manifest: dict[str, Any]) -> None:
+    # Last, and only when it is on the disk under its name.
+    new = folder / f"{MANIFEST}.new"
+    _write(new, json.dumps(manifest).encode())
+    os.replace(new, folder / MANIFEST)
+
+
+def _write(file: Path, content: bytes) -> None:
+    with open(file, "wb") as opened:
+        opened.write(content)
+        opened.flush()
+        os.fsync(opened.fileno())

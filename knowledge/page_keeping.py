@@ -1,0 +1,192 @@
+"""Documents that come from web pages: taken in once, and looked at again as often as is wanted.
+
+A page that has not changed costs one request. One that cannot be had keeps the copy from before, and is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from knowledge.article import normal
+from knowledge.documents import Document, Origin, Stored
+from knowledge.editing import Act, Editing
+from knowledge.errors import FrontdeskError, KnowledgeError, PageError, ReaderError
+from knowledge.jail import Jail
+from knowledge.library import KnownPage, Library
+from knowledge.pages import Page, Pages, Seen, read_page
+from knowledge.publishing import Changes, NewRevision, content_hash, cut
+from knowledge.readers import Reading
+from knowledge.sync import Failure, Kept, Progress, what_was_done
+
+BY_RECHECK = "recheck"
+
+
+@dataclass(frozen=True, slots=True)
+class PagesReport:
+    """What came of pages. The counts are of pages; `failed` and `kept` name them by address, `notes` are sentences."""
+
+    added: tuple[Stored, ...] = ()
+    changed: int = 0
+    unchanged: int = 0
+    failed: tuple[Failure, ...] = ()
+    kept: tuple[Kept, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Tally:
+    added: list[Stored] = field(default_factory=list)
+    changed: int = 0
+    unchanged: int = 0
+    failed: list[Failure] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def fail(self, url: str, error: FrontdeskError) -> None:
+        text = str(error).replace("\n", " ")
+        self.failed.append(Failure(url, text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")))
+
+    def report(self) -> PagesReport:
+        return PagesReport(
+            tuple(self.added), self.changed, self.unchanged, tuple(self.failed), tuple(self.kept), tuple(self.notes)
+        )
+
+
+class PageKeeping(Editing):
+    """The verbs over pages."""
+
+    async def add_pages(
+        self,
+        urls: Sequence[str],
+        act: Act,
+        pages: Pages,
+        *,
+        change: Callable[[Document], Document] = lambda document: document,
+        twins: bool = False,
+        progress: Progress | None = None,
+    ) -> PagesReport:
+        """Fetch pages and take in what they say, each on its own: one that fails does not stop the others.
+
+        `change` is what is made of each document before it is kept.
+        """
+        library = await asyncio.to_thread(self._open_library)
+        tally, report = _Tally(), progress or (lambda what, done, total: None)
+        with Jail(await asyncio.to_thread(self._load_readers)) as jail:
+            for done, url in enumerate(urls):
+                report("Fetching pages", done, len(urls))
+                try:
+                    page = await pages.fetch(url)
+                    assert page is not None, "nothing was seen before"
+                    reading = await read_page(page, jail)
+                    documents = [change(one) for one in _documents(reading, page)]
+                    tally.added += await self.add(documents, act, Origin("page", url), way="page", twins=twins)
+                    await asyncio.to_thread(library.note_page, url, page.seen)
+                    tally.notes += [f"{url}: {remark}." for remark in reading.remarks()]
+                except (KnowledgeError, ReaderError) as error:
+                    tally.fail(url, error)
+            report("Fetching pages", len(urls), len(urls))
+        return tally.report()
+
+    async def recheck_pages(
+        self, pages: Pages, *, older_than: timedelta = timedelta(0), progress: Progress | None = None
+    ) -> PagesReport:
+        """Look at every page again that was last looked at longer ago than that, and take over what has changed there.
+
+        What a person has edited or retired since stays, and is told; so does what can no longer be had.
+        """
+        library = await asyncio.to_thread(self._open_library)
+        known = await asyncio.to_thread(library.pages, datetime.now(UTC) - older_than)
+        tally, report = _Tally(), progress or (lambda what, done, total: None)
+        if not known:
+            return tally.report()
+        with Jail(await asyncio.to_thread(self._load_readers)) as jail:
+            for done, one in enumerate(known):
+                report("Looking at pages again", done, len(known))
+                await self._recheck(library, one, pages, jail, tally)
+            report("Looking at pages again", len(known), len(known))
+        return tally.report()
+
+    async def _recheck(self, library: Library, known: KnownPage, pages: Pages, jail: Jail, tally: _Tally) -> None:
+        try:
+            page = await pages.fetch(known.url, known.seen)
+            if page is None:
+                tally.unchanged += 1
+                await asyncio.to_thread(library.note_page, known.url, known.seen)
+                return
+            reading = await read_page(page, jail)
+            if doubt := reading.doubt():
+                raise ReaderError(f"{doubt}. The copy from before stays in use.")
+            kept = await asyncio.to_thread(_take_over, library, known.url, _documents(reading, page), tally)
+            # What a person has to decide is asked again the next time.
+            await asyncio.to_thread(library.note_page, known.url, Seen() if kept else page.seen)
+            tally.notes += [f"{known.url}: {remark}." for remark in reading.remarks()]
+        except (PageError, ReaderError, KnowledgeError) as error:
+            tally.fail(known.url, error)
+            await asyncio.to_thread(library.note_page, known.url, known.seen, error.message)
+
+
+def _documents(reading: Reading, page: Page) -> list[Document]:
+    """The documents of a page; they are cited by its address unless they name another."""
+    return [one if one.url else replace(one, url=page.url) for one in reading.documents]
+
+
+def _take_over(library: Library, url: str, documents: Sequence[Document], tally: _Tally) -> bool:
+    """Write what a page says now, as a draft where it is one. Returns whether something stays that a person did instead."""
+    origin = Origin("page", url)
+    before = {one.document.id: one for one in library.from_place(origin)}
+    shown = any(one.state == "published" for one in before.values())
+    write: list[NewRevision] = []
+    kept: list[Kept] = []
+    single = next(iter(before)) if len(before) == 1 and len(documents) == 1 else None
+    for found in documents:
+        # A page of one document stays that document, whatever id it was given.
+        document = normal(replace(found, id=single or found.id))
+        old = before.pop(document.id, None)
+        if old is not None:
+            document = _as_kept(document, old)
+        digest = content_hash(document)
+        if old is not None and (old.by_hand or old.state == "retired"):
+            if digest not in (old.taken_hash, old.content_hash):
+                kept.append(_stays(old, url, "The page has changed"))
+            continue
+        if old is not None and digest == old.content_hash:
+            continue
+        base = old.latest if old is not None else _free(library, document)
+        live = cut(document) if shown else None
+        write.append(NewRevision(document, base, "page", live, origin, taken=True))
+    retire = frozenset(one for one, its in before.items() if its.state == "published" and not its.by_hand)
+    kept += [_stays(its, url, "It is no longer on the page") for one, its in before.items() if its.by_hand]
+    if write or retire:
+        library.publish(Changes(BY_RECHECK, f"the page {url} has changed", write, retire=retire))
+        tally.changed += 1
+    else:
+        tally.unchanged += 1
+    tally.kept += kept
+    return bool(kept)
+
+
+def _as_kept(found: Document, old: Stored) -> Document:
+    """What the page says, with what staff said about it, which is on no page."""
+    was = old.document
+    return replace(
+        found,
+        audience=was.audience,
+        review_by=found.review_by or was.review_by,
+        tags=found.tags or was.tags,
+        source=was.source,
+    )
+
+
+def _free(library: Library, document: Document) -> int:
+    if library.newest(document.id) is not None:
+        raise KnowledgeError(f"Its id {document.id!r} is already that of another document.")
+    return 0
+
+
+def _stays(old: Stored, url: str, why: str) -> Kept:
+    name = old.document.id
+    reason = f"{why}, but the document {name!r} was {what_was_done(old)}; that stays."
+    return Kept(name, url, reason)
