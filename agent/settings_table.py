@@ -264,6 +264,8 @@ TABLE: tuple[Setting, ...] = (
         (),
         "Web pages are only fetched from public addresses, and from these: hosts, addresses or networks of your own.",
         "wiki.internal.example.com, 10.20.0.0/16",
+        pattern=r"[\w.:/*-]+",
+        form="hosts, addresses or networks, such as wiki.internal.example.com or 10.20.0.0/16",
     ),
     Setting(
         "pages_recheck_hours",

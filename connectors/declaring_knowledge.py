@@ -91,10 +91,11 @@ def sync(
     why: str,
     as_json: bool,
 ) -> None:
-    """Make the knowledge base hold what DIRECTORY holds: new, changed and removed files.
+    """Make the knowledge base hold what DIRECTORY holds.
 
-    Reads Markdown, HTML, PDF, Word, text, and FAQ tables (CSV, JSON, JSONL). May be interrupted and run again at any time.
-    Documents that a person has edited or retired stay so, and are named.
+    New, changed and removed files are brought in. Reads Markdown, HTML, PDF, Word, text, and FAQ tables (CSV, JSON,
+    JSONL). May be interrupted and run again at any time. Documents that a person has edited or retired stay so, and are
+    named.
     """
     from connectors.commands.knowledge.syncing import Wish, follow, sync
 
@@ -158,10 +159,10 @@ def add(options: Options, /, files: tuple[str, ...], sitemap: bool, **values: An
 @everywhere
 @click.pass_obj
 def edit(options: Options, /, document: str, file: Path | None, base: int | None, **values: Any) -> None:
-    """Change the document ID: in your editor ($EDITOR), by a file, or by the options alone.
+    """Change a document: in your editor, by a file, or by options.
 
-    A file without front matter replaces the text only. If somebody else has changed the document meanwhile, nothing is
-    written, and you are told who, when and why.
+    The editor is $EDITOR. A file without front matter replaces the text only. If somebody else has changed the
+    document meanwhile, nothing is written, and you are told who, when and why.
     """
     from connectors.commands.knowledge.writing import edit
 
@@ -244,7 +245,10 @@ def retire(options: Options, documents: tuple[str, ...], by: str, why: str, as_j
 def restore(
     options: Options, document: str, revision: int, publish: bool, confirmed: bool, by: str, why: str, as_json: bool
 ) -> None:
-    """Make the text of an earlier REVISION of a document the newest one, as a new revision."""
+    """Go back to an earlier REVISION of a document.
+
+    Its text becomes a new revision, the newest one; nothing of what came between is lost.
+    """
     from connectors.commands.knowledge.writing import restore
 
     signature = _signature(by, why)
@@ -333,9 +337,10 @@ def stale(options: Options, within: int, as_json: bool) -> None:
 @everywhere
 @click.pass_obj
 def export(options: Options, directory: Path, drafts: bool, as_json: bool) -> None:
-    """Write the documents into DIRECTORY as Markdown with front matter, a file for each.
+    """Write the documents into DIRECTORY as Markdown.
 
-    DIRECTORY is made, or empty, or of an earlier export, which is brought up to date.
+    Each becomes a file with front matter. DIRECTORY is made, or empty, or of an earlier export, which is brought up
+    to date.
     """
     from connectors.commands.knowledge.carrying import export
 
@@ -353,9 +358,10 @@ def export(options: Options, directory: Path, drafts: bool, as_json: bool) -> No
 def bring_in(
     options: Options, directory: Path, publish: bool, confirmed: bool, by: str, why: str, as_json: bool
 ) -> None:
-    """Take in the Markdown files of DIRECTORY, as an export wrote them, as drafts.
+    """Take in the Markdown files of DIRECTORY.
 
-    A file that was made from an older revision than there is now does not replace it, and is named.
+    They become drafts, as an export wrote them. A file that was made from an older revision than there is now does
+    not replace it, and is named.
     """
     from connectors.commands.knowledge.carrying import bring_in
 
@@ -371,9 +377,9 @@ def bring_in(
 @everywhere
 @click.pass_obj
 def recheck(options: Options, older_than: float, as_json: bool) -> None:
-    """Look again at the web pages that documents come from, and take over what has changed.
+    """Look again at the web pages of documents.
 
-    `frontdesk run` does so by itself, as often as `pages_recheck_hours` says.
+    What has changed on them is taken over. `frontdesk run` does so by itself, as often as `pages_recheck_hours` says.
     """
     from connectors.commands.knowledge.paging import recheck
 

@@ -47,7 +47,8 @@ class _Tally:
 
     def fail(self, url: str, error: FrontdeskError) -> None:
         text = str(error).replace("\n", " ")
-        self.failed.append(Failure(url, text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")))
+        text = f"It{text.removeprefix(url)}" if text.startswith(f"{url} ") else text[:1].upper() + text[1:]
+        self.failed.append(Failure(url, text + ("" if text.endswith((".", "?", "!")) else ".")))
 
     def report(self) -> PagesReport:
         return PagesReport(
