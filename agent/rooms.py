@@ -86,6 +86,8 @@ def verdict(message: Message, room: Room, known: Glance | None) -> Verdict:
     if known.mode == "staff":
         return "keep"
     # Between the agent (or staff, before they gave it back) and who asked it; what others say to each other is theirs.
-    if message.author not in known.participants or (known.last_role == "customer" and known.last_author != message.author):
+    if message.author not in known.participants or (
+        known.last_role == "customer" and known.last_author != message.author
+    ):
         return "drop"
     return "answer" if room.answering != "off" else "drop"
