@@ -24,9 +24,10 @@ __all__ = ["knowledge"]
 @everywhere
 @click.pass_obj
 def rebuild(options: Options, wait: int) -> None:
-    """Build the search index anew from the documents. Vectors that are kept are not made again.
+    """Build the search index anew from the documents.
 
-    May be interrupted and run again; questions are answered from the index before until it is ready.
+    Vectors that are kept are not made again. May be interrupted and run again; questions are answered from
+    the index before until it is ready.
     """
     from connectors.commands.knowledge.indexing import rebuild
 
@@ -38,7 +39,10 @@ def rebuild(options: Options, wait: int) -> None:
 @everywhere
 @click.pass_obj
 def verify(options: Options, as_json: bool) -> None:
-    """Compare the search index with the documents, passage by passage. Exits with 1 when something is not whole."""
+    """Compare the search index with the documents.
+
+    Every passage is looked up. Exits with 1 when something is not whole.
+    """
     from connectors.commands.knowledge.indexing import verify
 
     sys.exit(run_work(verify(options, as_json=as_json)))

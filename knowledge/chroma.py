@@ -104,10 +104,17 @@ class ChromaVectors:
 
     async def open(self) -> None:
         """Make the first try; what fails is tried again in the background."""
+        tried = False
         try:
             await self._bring_up()
+            tried = True
         except IndexFailure as error:
             self._fell(error)
+            tried = True
+        finally:
+            if not tried:
+                # Whoever wanted it open is gone.
+                await self.close()
 
     async def cosines(
         self, vector: Vectors, audiences: Collection[str], nearest: int, also: Sequence[str] = ()
@@ -221,8 +228,9 @@ class _Passed:
 
     async def keep(self, what: str, process: ChromaProcess) -> None:
         """Keep this one, and no other."""
-        await self.close()
-        self._kept = what, process
+        before, self._kept = self._kept, (what, process)
+        if before is not None:
+            await before[1].close()
 
     async def take(self, what: str, start: Starter) -> ChromaProcess:
         """The one that built this, else a new one."""

@@ -85,17 +85,18 @@ class Whole:
         if store is None or not about.space:
             return cls(folder.name, about, await asyncio.to_thread(_keywords, folder, about), None)
         probes = await asyncio.to_thread(_probes, folder, about)
-        vectors, keywords = await asyncio.gather(
-            store.open(Place(folder, library, about.space), probes),
-            asyncio.to_thread(_keywords, folder, about),
-            return_exceptions=True,
-        )
-        if isinstance(keywords, BaseException):
-            if not isinstance(vectors, BaseException):
-                await vectors.close()
-            raise keywords
-        if isinstance(vectors, BaseException):
-            raise vectors
+        opening = asyncio.create_task(store.open(Place(folder, library, about.space), probes))
+        done = False
+        try:
+            keywords = await asyncio.to_thread(_keywords, folder, about)
+            vectors = await opening
+            done = True
+        finally:
+            if not done:
+                opening.cancel()
+                (left,) = await asyncio.gather(opening, return_exceptions=True)
+                if not isinstance(left, BaseException):
+                    await left.close()
         return cls(folder.name, about, keywords, vectors)
 
     async def close(self) -> None:

@@ -427,6 +427,7 @@ def test_every_setting_says_what_it_does() -> None:
         assert re.fullmatch(r"[a-z]+(_[a-z]+)*", setting.name)
         own = setting.name.startswith(("slack_", "discord_")) and setting.secret
         own = own or setting.name in ("slack_api_url", "discord_api_url", "discord_gateway_url", "database_url")
+        own = own or setting.name.startswith("chroma_")
         assert setting.variable == ("" if own else "FRONTDESK_") + setting.name.upper()
 
 

@@ -157,7 +157,7 @@ async def test_fault_021_another_dimension_is_keyword_mode_until_a_sync_rebuilds
     async with base_on(server, documents.parent) as base:
         found = await base.search(Query("are dogs welcome"))
         assert (found.mode, found.hits[0].passage.document) == ("keyword", "pets")
-        assert "knowledge sync" in found.note
+        assert "knowledge rebuild" in found.note
         assert not (await base.sync(documents)).notes
         found = await base.search(Query("are dogs welcome"))
         assert (found.mode, found.note) == ("hybrid", "")

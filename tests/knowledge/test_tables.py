@@ -117,7 +117,7 @@ async def test_a_library_from_before_editions_goes_on(tmp_path: Path) -> None:
     assert [(hit.passage.id, hit.passage.heading, hit.updated) for hit in found.hits] == [
         ("p1", ("Rules",), "2026-01-31")
     ]
-    assert "frontdesk knowledge sync" in found.note, "its index is to be made"
+    assert "frontdesk knowledge rebuild" in found.note, "its index is to be made"
     await base.close()
     with closing(sqlite3.connect(data / "frontdesk.sqlite3")) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
