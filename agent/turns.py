@@ -137,7 +137,7 @@ class Turns:
                 if closed is not None:
                     self._runner.changed(str(closed))
             case Shared():
-                await self._engine.submit(f"{inbound.turn}{SHARE}{inbound.address.channel}", f"share {inbound.turn}")
+                await self._engine.submit(f"{inbound.turn}{SHARE}{inbound.address}", f"share {inbound.turn}")
             case Feedback():
                 await self._ledger.give_feedback(inbound)
 

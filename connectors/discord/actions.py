@@ -22,9 +22,6 @@ OURS = re.compile(r"fd:(?P<action>[^:]*):?(?P<turn>.*)", re.DOTALL)
 """Every custom id of ours, also of versions that are no more."""
 THANKS = "Thank you for telling us."
 NOT_SHOWN_HERE = "I may not write here, so only you can see this answer."
-NOT_IN_THREADS = (
-    "In a thread I cannot share an answer. Mention me here with your question, and everybody sees what I say."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +155,8 @@ class Actions:
         if use.space != DIRECT and not (use.is_member and _may_write(use.interaction)):
             raise Declined(NOT_SHOWN_HERE)
         asked_here = click.address == use.private
-        if asked_here and use.thread:
-            # What is shared goes to the channel, where others may read than in its thread, and none at all in a forum.
-            raise Declined(NOT_IN_THREADS)
-        there = Address("discord", click.address.space, click.address.room)
+        # In a thread for those who read it: others read in its channel, and nobody in a forum.
+        there = use.public if asked_here else Address("discord", click.address.space, click.address.room)
         await self._desk.receive(Shared(click.turn, there, use.user, use.at))
         await use.remove()
 

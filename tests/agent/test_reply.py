@@ -214,11 +214,11 @@ def test_any_text_can_be_finished(text: str, cut: bool) -> None:
 )
 def test_hostile_text_takes_linear_time(unit: str) -> None:
     text = (unit * 100_000)[:100_000]
-    started = time.perf_counter()
+    started = time.process_time()
     finished(Written(text, None, (1, 2), cut=True), HITS)
     read(text)
     is_small_talk(text)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(

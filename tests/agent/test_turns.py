@@ -418,19 +418,24 @@ async def test_a_ticket_says_what_it_is_about(database: Path | str, knowledge: K
         assert ASKED in ticket.question
 
 
-async def test_a_private_answer_is_shared_once_when_asked(database: Path | str, knowledge: KnowledgeBase) -> None:
+@pytest.mark.parametrize("thread", ["", "1.5"])
+async def test_a_private_answer_is_shared_once_when_asked(
+    database: Path | str, knowledge: KnowledgeBase, thread: str
+) -> None:
     async with place(database, knowledge, ScriptedModel(ANSWER)) as here:
         asked = await here.say(1, ASKED, thread="private-U1", private_reply="https://hooks.example/1")
         await here.answered(asked)
         assert not any(isinstance(one.event, Draft) for one in here.connector.deliveries)
-        shared = Shared(asked.id, Address("memory", "T1", "C1"), "U1", datetime.now(UTC))
+        there = Address("memory", "T1", "C1", thread)
+        shared = Shared(asked.id, there, "U1", datetime.now(UTC))
+        await here.turns.receive(replace(shared, address=Address("memory", "T1", "C2", thread)))
         await here.turns.receive(shared)
         await here.turns.receive(shared)
         await here.until(lambda: len(here.connector.shown) == 2)
         await asyncio.sleep(0.3)
         assert len([one for one in here.connector.deliveries if isinstance(one.event, Answer)]) == 2
         last = here.connector.deliveries[-1]
-        assert last.address == Address("memory", "T1", "C1")
+        assert last.address == there
         assert last.question is not None
         assert last.question.private_reply == ""
 

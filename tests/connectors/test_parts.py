@@ -272,7 +272,7 @@ def test_other_lengths_are_kept(text: str, limit: int) -> None:
     ],
 )
 def test_hostile_text_is_cut_in_linear_time(unit: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     parts = split((unit * 100_000)[:100_000], 2_000)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert all(len(part) <= 2_000 and in_balance(part) for part in parts)

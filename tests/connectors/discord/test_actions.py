@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from agent.messages import Address, Feedback, Shared, Solved, Stopped
-from connectors.discord.actions import NOT_IN_THREADS, NOT_SHOWN_HERE, THANKS
+from connectors.discord.actions import NOT_SHOWN_HERE, THANKS
 from connectors.discord.ids import snowflake_of
 from connectors.discord.invocation import TRY_AGAIN
 from connectors.wording import ASK_YOURSELF, EXPIRED, GLAD, NOT_YOURS, PERSON_TEXT
@@ -361,7 +361,7 @@ async def test_a_private_answer_is_not_shared_where_the_app_may_not_write(discor
         assert len(support.heard.inbound) == 1
 
 
-async def test_a_private_answer_is_not_shared_in_a_thread(discord: DiscordServer) -> None:
+async def test_a_private_answer_is_shared_in_the_thread_where_it_was_asked(discord: DiscordServer) -> None:
     async with supporting(discord) as support:
         thread = discord.start_thread(support.ann, support.channel, "ours", private=True)
         discord.add_to_thread(thread, discord.bot.id)
@@ -369,10 +369,11 @@ async def test_a_private_answer_is_not_shared_in_a_thread(discord: DiscordServer
         private = support.message
         support.askers[private.id] = private.person
         answer = await support.reply_privately(private.private_reply, private.id)
-        click = await support.click(support.ann, thread, answer, "share")
-        assert NOT_IN_THREADS in [note.content for note in click.messages]
-        assert support.heard.inbound == [private]
-        assert answer in [seen.id for seen in discord.ephemeral(support.ann)]
+        await support.click(support.ann, thread, answer, "share")
+        shared = support.heard.inbound[-1]
+        assert isinstance(shared, Shared)
+        assert shared.address == Address("discord", support.space, support.channel, thread)
+        await until(lambda: not discord.ephemeral(support.ann))
 
 
 async def test_what_all_see_is_not_shared(discord: DiscordServer) -> None:

@@ -558,11 +558,11 @@ def test_a_draft_that_ends_in_code() -> None:
 )
 def test_hostile_text_takes_linear_time(unit: str) -> None:
     text = (unit * 100_000)[:100_000]
-    started = time.perf_counter()
+    started = time.process_time()
     for_discord(text)
     assert all(units(part) <= LONGEST for part in messages(text))
     assert units(draft(text)) <= LONGEST
-    assert time.perf_counter() - started < 6
+    assert time.process_time() - started < 6
 
 
 def test_tables_are_those_of_all_platforms() -> None:
