@@ -18,9 +18,9 @@ from knowledge.search import SearchResult
 
 Intent = Literal["question", "person", "small_talk", "action", "refuse", "crisis", "empty"]
 
-QUOTES_THRESHOLD = {"hybrid": 0.65, "keyword": 0.6}
+QUOTES_THRESHOLD = {"hybrid": 0.75, "keyword": 0.7}
 """Confidence below which the documents' own words are not offered as an answer."""
-MODEL_THRESHOLD = {"hybrid": 0.05, "keyword": 0.05}
+MODEL_THRESHOLD = {"hybrid": 0.02, "keyword": 0.02}
 """Confidence below which not even a model, which can judge for itself, is asked."""
 
 # A wish for a person --------------------------------------------------------------------------------------------------

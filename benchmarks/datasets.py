@@ -46,6 +46,11 @@ def sample() -> Dataset:
     return Dataset("larkstay", SAMPLE / "documents", [(one["id"], one["text"]) for one in asked], gold)
 
 
+def general() -> list[str]:
+    """Questions that have nothing to do with any product."""
+    return (Path(__file__).parent / "general_questions.txt").read_text("utf-8").splitlines()
+
+
 def unanswerable() -> list[str]:
     """Questions that nothing public in the sample knowledge base answers."""
     return [json.loads(line)["text"] for line in (SAMPLE / "unanswerable.jsonl").read_text("utf-8").splitlines()]

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from knowledge.keywords import K1, B, KeywordIndex, gram_batches, word_batches
+from knowledge.bm25 import K1, B, Leg
+from knowledge.keywords import KeywordIndex, first_lines
+from knowledge.tokens import gram_batches, pair_batches, word_batches
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,9 +29,8 @@ class _Leg:
         self,
         batches: Iterable[tuple[_Ints, _Ints]],
         size: int,
-        length: float,
+        before: Leg,
         having_before: Callable[[NDArray[np.int64]], NDArray[np.int64]],
-        passages_before: int,
     ) -> None:
         import numpy as np
 
@@ -43,11 +44,11 @@ class _Leg:
         self._bounds = np.append(starts, len(keys))
         having = np.diff(self._bounds)
         # As the passages before have it, so that old and new ones compare; by the new ones for a new token.
-        before = having_before(self._tokens)
-        known = np.where(before > 0, before, having)
-        total = np.where(before > 0, passages_before, passages_before + size)
+        had = having_before(self._tokens)
+        known = np.where(had > 0, had, having)
+        total = np.where(had > 0, before.size, before.size + size)
         weights = np.log(1 + (total - known + 0.5) / (known + 0.5))
-        saturation = K1 * (1 - B + B * lengths / length)
+        saturation = K1 * (1 - B + B * lengths / max(before.length, 1e-9))
         self._rows = rows
         self._given = (np.repeat(weights, having) * counts / (saturation[rows] + counts)).astype(np.float32)
 
@@ -79,66 +80,56 @@ class ExtendedKeywords(KeywordIndex):
     """An index with passages added behind its last row. It shares what `base` has in memory, and never changes."""
 
     def __init__(self, base: KeywordIndex, ids: Sequence[str], texts: Sequence[str]) -> None:
-        super().__init__((*base.ids, *ids), base._words, base._grams, base.language, base._spellings, base._lengths)
+        super().__init__((*base.ids, *ids), base.legs, base.language, base.vocabulary, base.spellings)
         self._base = base
         self._vocabulary: dict[str, int] = {}
         self._stems: dict[str, int] = {}
-        length, grams_length = base._lengths
-        batches = list(word_batches(texts, self._vocabulary, self._stems, base.language))
-        stems = list(self._vocabulary)
-        self._new_words = _Leg(
-            batches,
-            len(texts),
-            length,
-            lambda tokens: _ints(len(base._passages_with(stems[token])) for token in tokens),
-            len(base),
-        )
-        self._new_grams: _Leg | None = None
-        if base._grams is not None:
-            indptr = base._grams.scores["indptr"]
-            self._new_grams = _Leg(
-                gram_batches(texts),
-                len(texts),
-                grams_length,
-                lambda tokens: indptr[tokens + 1] - indptr[tokens],
-                len(base),
-            )
+        words = list(word_batches(texts, self._vocabulary, self._stems, base.language))
+        batches: dict[str, Iterable[tuple[_Ints, _Ints]]] = {
+            "words": words,
+            "titles": word_batches(first_lines(texts), self._vocabulary, self._stems, base.language),
+            "pairs": pair_batches(words, self._vocabulary, base.language),
+            "grams": gram_batches(texts),
+        }
+        self._new = {name: _Leg(batches[name], len(texts), leg, self._having(name)) for name, leg in base.legs.items()}
 
-    def words(self, query: str) -> _Floats:
-        """BM25 over words, one score a passage."""
+    def _having(self, name: str) -> Callable[[NDArray[np.int64]], NDArray[np.int64]]:
+        """How many passages of the base have each of the new passages' tokens: words have other numbers there."""
         import numpy as np
 
-        found = [self._vocabulary[word] for word in self.terms(query) if word in self._vocabulary]
-        return np.concatenate([self._base.words(query), self._new_words.scores(found)])
+        leg = self._base.legs[name]
+        if name not in ("words", "titles"):
+            return leg.having
 
-    def grams(self, query: str) -> _Floats:
-        """BM25 over character 4-grams, one score a passage."""
+        def having(found: NDArray[np.int64]) -> NDArray[np.int64]:
+            stems = list(self._vocabulary)
+            before = [self._base.vocabulary.get(stems[token]) for token in found.tolist()]
+            return np.array([0 if token is None else len(leg.rows(token)) for token in before], np.int64)
+
+        return having
+
+    def _scores(self, leg: str, query: str) -> _Floats:
         import numpy as np
 
-        if self._new_grams is None:
+        if leg not in self.legs:
             return np.zeros(len(self), np.float32)
-        found = [int(one) for one in self._grams_of(query)]
-        return np.concatenate([self._base.grams(query), self._new_grams.scores(found)])
+        new = self._new[leg].scores(int(one) for one in self.tokens_of(leg, query, self._vocabulary))
+        return np.concatenate([self._base._scores(leg, query), new])
 
-    def _passages_with(self, word: str) -> _Ints:
+    def passages_with(self, word: str) -> _Ints:
+        """The rows of the passages that have a word, ascending."""
         import numpy as np
 
-        before, token = self._base._passages_with(word), self._vocabulary.get(word)
+        before, token = self._base.passages_with(word), self._vocabulary.get(word)
         if token is None:
             return before
-        return np.concatenate([before, self._new_words.rows(token) + np.int32(len(self._base))])
+        return np.concatenate([before, self._new["words"].rows(token) + np.int32(len(self._base))])
 
-    def _has(self, stem: str) -> bool:
-        return stem in self._vocabulary or self._base._has(stem)
+    def _has(self, stemmed: str) -> bool:
+        return stemmed in self._vocabulary or self._base._has(stemmed)
 
     def _spelt(self, word: str) -> int:
         before, token = self._base._spelt(word), self._stems.get(word)
-        new = len(self._new_words.rows(token)) if token is not None else 0
+        new = len(self._new["words"].rows(token)) if token is not None else 0
         # A word of a single passage may be a misspelling itself.
         return before + new if before or new > 1 else 0
-
-
-def _ints(numbers: Iterable[int]) -> NDArray[np.int64]:
-    import numpy as np
-
-    return np.fromiter(numbers, np.int64)

@@ -175,7 +175,8 @@ class KnowledgeBase(PageKeeping):
         """
         library = self._library if self._library is not None else await asyncio.to_thread(self._open_library)
         opened = await self._in_use.current(library)
-        query = replace(query, text=await asyncio.to_thread(opened.index.mended, query.text))
+        right = self._embedder.words() if isinstance(self._embedder, MiniLM) else frozenset()
+        query = replace(query, text=await asyncio.to_thread(opened.index.mended, query.text, right))
         vector, note = await self._query_vector(opened, query)
         # The confidence of vectors was fitted for the local embedder, which knows English only.
         calibrated = opened.embedder == MiniLM.name and opened.index.language == ENGLISH

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from knowledge.documents import IndexEntry
 from knowledge.errors import IndexFailure, KnowledgeError
 from knowledge.keywords import KeywordIndex
 from knowledge.languages import language_of
-from knowledge.ranking import DEPTH, Legs, Ranked, best_rows, keyword_scores, rank
+from knowledge.ranking import DEPTH, Legs, Ranked, by_keywords, rank
 from knowledge.search import Query
 from knowledge.vectors import OpenVectors, Place, Rows, VectorStore
 
@@ -169,9 +169,9 @@ class Index:
         vectors = whole.vectors if usable else None
         return cls(whole.keywords, whole.about.audiences, vectors, difference, whole.rows)
 
-    def mended(self, text: str) -> str:
-        """The text with its misspelt words put right, as far as the documents' own words tell."""
-        return self._keywords.corrected(text)
+    def mended(self, text: str, right: Collection[str] = ()) -> str:
+        """The text with its misspelt words put right, as far as the documents' own words tell; those of `right` are right."""
+        return self._keywords.corrected(text, right)
 
     async def search(self, query: Query, vector: Vectors | None, *, calibrated: bool = False) -> Ranked:
         """Rank the passages that `query` may see. `vector` is the question's, `None` to go by keywords alone.
@@ -179,24 +179,15 @@ class Index:
         `calibrated`: the vectors are of the embedder for which confidence was fitted. Raises `IndexFailure` when the vectors
         cannot be used just now.
         """
-        words, grams, own_words = await asyncio.to_thread(self._by_keywords, query)
-        keyword = keyword_scores(words, grams)
-        rows = best_rows(keyword)
-        cosines = await self._cosines(query, vector, rows) if vector is not None and self._vectors is not None else None
-        legs = Legs(words, grams, keyword, rows, own_words, cosines, calibrated)
+        legs = await asyncio.to_thread(self._by_keywords, query)
+        if vector is not None and self._vectors is not None:
+            legs = replace(legs, cosines=await self._cosines(query, vector, legs.rows), calibrated=calibrated)
         return await asyncio.to_thread(rank, query, self._keywords, legs)
 
-    def _by_keywords(self, query: Query) -> tuple[Any, Any, Any]:
+    def _by_keywords(self, query: Query) -> Legs:
         import numpy as np
 
-        visible = np.isin(self._audience_of, list(query.audiences))
-        own_words = words = self._keywords.words(query.text) * visible
-        grams = self._keywords.grams(query.text)
-        if query.context:
-            weight = np.float32(query.context_weight)
-            words = words + weight * self._keywords.words(query.context)
-            grams = grams + weight * self._keywords.grams(query.context)
-        return words * visible, grams * visible, own_words
+        return by_keywords(query, self._keywords, np.isin(self._audience_of, list(query.audiences)))
 
     async def _cosines(self, query: Query, vector: Vectors, rows: NDArray[np.intp]) -> dict[int, float]:
         """Cosines of the nearest passages of each audience and of those in `rows`, by row."""

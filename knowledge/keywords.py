@@ -1,25 +1,34 @@
-"""The keyword leg of search: BM25 over words and over character 4-grams, by bm25s.
+"""The keyword leg of search: BM25 over words, neighbouring words, titles and character 4-grams.
 
-Words find names, codes and exact terms; 4-grams forgive typos and word forms, and read languages without spaces.
-The matrices are put together here with numpy (bm25s counts every passage in Python, which takes many times as long
-for 4-grams); the scoring, saving and memory-mapping are bm25s's own.
+Words find names, codes and exact terms, pairs of neighbours set phrases; 4-grams forgive typos and word forms.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import math
 import re
 import string
-import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
+from knowledge.bm25 import Leg
 from knowledge.errors import StoreError
-from knowledge.languages import ENGLISH, common_words
+from knowledge.tokens import (
+    LONGEST_WORD,
+    fold,
+    gram_batches,
+    grams_of,
+    hashes_of,
+    pair_batches,
+    pairs,
+    stem,
+    stopwords,
+    terms,
+    tokens,
+    word_batches,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,10 +41,13 @@ GRAMS_LIMIT = 50_000
 """With more passages than this the 4-grams are left out: they would cost too much to build (measured, see
 docs/decisions/search.md)."""
 
-LONGEST_WORD = 40
-K1, B = 1.5, 0.75
-_FORMAT = 2
-_CHAT = "could would may might must shall im ive id ill hi hello hey please thanks thank"
+PAIRS = 0.5
+"""What two words side by side add to the two alone."""
+TITLE = 0.25
+"""What the title and the headings count beside the whole passage, of which they are a part."""
+CODE = 2.0
+"""What a code of the question that a passage has counts: as much as all its words and 4-grams."""
+_FORMAT = 3
 _LIGHT = {
     "english": frozenset({"get", "got", "take", "much", "long", "mani"}),
     "german": frozenset({"lang", "bekomm", "viel", "gibt", "dauert", "geht"}),
@@ -48,79 +60,36 @@ _HIRAGANA = re.compile("[\u3040-\u309f]")
 _CORRECTED_WORDS = 100
 """A longer question says enough without its misspelt words."""
 
-_BUCKETS = 20
-"""Bits of a 4-gram's hash."""
-
-_BATCH = 1 << 21
-"""Tokens counted at a time: bounds the memory of a build."""
-
-_MARKS = re.compile("[\u0300-\u036f]+")
-_UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
-    "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Japanese, Chinese
-)
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_WORD = re.compile(rf"(?P<run>[{_UNSPACED}]+)|(?P<word>[^\W_{_UNSPACED}]+(?:['\-_.][^\W_{_UNSPACED}]+)*)")
 _TYPED = re.compile(r"[^\W_]+(?:['\u2019\-./@][^\W_]+)*")
-_NOT_WORD = re.compile(r"[\W_]+")
-
-
-def fold(text: str) -> str:
-    """Lower case, one form for each character, no accents."""
-    if text.isascii():
-        return text.lower()
-    text = unicodedata.normalize("NFKC", text.replace("\u2019", "'")).casefold()
-    return unicodedata.normalize("NFC", _MARKS.sub("", unicodedata.normalize("NFD", text)))
-
-
-def tokens(text: str) -> Iterator[str]:
-    """The words of a text, as they are compared, before stemming.
-
-    `PAY-402` gives `pay`, `402` and `pay402`, so that it is found however it is typed; a run of a script without
-    spaces gives its pairs of characters.
-    """
-    for match in _WORD.finditer(_THOUSANDS.sub("", fold(text))):
-        word = match.group()
-        if match.lastgroup == "run":
-            yield from (word[i : i + 2] for i in range(max(1, len(word) - 1)))
-        elif word.isalnum():
-            yield word[:LONGEST_WORD]
-        else:
-            yield from _compound(word)
-
-
-def _compound(word: str) -> Iterator[str]:
-    word = re.sub(r"'s\b", "", word)
-    word = re.sub(r"\b([^\W\d_]|qu)'", r"\1-", word).replace("'", "")
-    parts = re.split(r"[-_.]", word)
-    yield from (part[:LONGEST_WORD] for part in parts)
-    if len(parts) > 1:
-        yield re.sub("[-_]", "", word)[:LONGEST_WORD]
-
-
-def terms(text: str, language: str = "english") -> list[str]:
-    """The words of a text as they are in an index of that language: folded and stemmed."""
-    return _stem(list(tokens(text)), language)
+_CODE = re.compile(
+    r"(?<![^\W_])(?:[^\W\d_]{1,8}[-_ ]?\d{2,}|(?=\w*\d)(?=\w*[^\W\d_])[^\W_]+|[^\W_]+(?:_[^\W_]+)+)(?![^\W_])"
+)
+"""Such as `PAY-402`, `pay 402`, `0x80070057`, `max_tokens`."""
+_CODE_HOLDERS = 8
+"""Passages, or fiftieths of all, that a code may be in: `24h` may be everywhere."""
 
 
 class KeywordIndex:
-    """Keyword scores for a fixed list of passages. Make one with `build` or `load`; it never changes afterwards."""
+    """Keyword scores for a fixed list of passages. Make one with `build` or `load`; it never changes afterwards.
+
+    `legs` have a row for each passage: `words` a column for each stem, by `vocabulary`; `titles` the same columns over the first
+    lines alone; `pairs` and `grams` one for each hash. `grams` may be missing. `spellings` are the words, as they are written,
+    to which misspelt ones may be mended, with the columns of their stems.
+    """
 
     def __init__(
         self,
         ids: tuple[str, ...],
-        words: Any,
-        grams: Any | None,
+        legs: Mapping[str, Leg],
         language: str,
-        spellings: dict[str, int],
-        lengths: tuple[float, float],
+        vocabulary: Mapping[str, int],
+        spellings: Mapping[str, int],
     ) -> None:
         self.ids = ids
         self.language = language
-        self._words = words
-        self._grams = grams
-        self._spellings = spellings
-        self._lengths = lengths
+        self.legs = legs
+        self.vocabulary = vocabulary
+        self.spellings = spellings
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -129,117 +98,133 @@ class KeywordIndex:
     def build(
         cls, ids: Sequence[str], texts: Sequence[str], *, language: str = "english", grams: bool | None = None
     ) -> KeywordIndex:
-        """Index the texts; `ids[i]` names `texts[i]`. `language` chooses the stemmer, by its English name."""
+        """Index the texts; `ids[i]` names `texts[i]`, whose first line is its title and headings.
+
+        `language` chooses the stemmer, by its English name.
+        """
         if len(ids) != len(texts):
             raise ValueError(f"{len(ids)} ids for {len(texts)} texts")
         vocabulary: dict[str, int] = {}
         stems: dict[str, int] = {}
-        words, length = _index(word_batches(texts, vocabulary, stems, language), len(texts), vocabulary)
-        wanted = len(texts) <= GRAMS_LIMIT if grams is None else grams
-        four_grams, grams_length = _index(gram_batches(texts), len(texts), None) if wanted else (None, 0.0)
+        batches = list(word_batches(texts, vocabulary, stems, language))
+        titles = word_batches(first_lines(texts), vocabulary, stems, language)
+        size = len(texts)
+        legs = {
+            "words": Leg.build(batches, size, len(vocabulary)),
+            "titles": Leg.build(titles, size, len(vocabulary)),
+            "pairs": Leg.build(pair_batches(batches, vocabulary, language), size),
+        }
+        if size <= GRAMS_LIMIT if grams is None else grams:
+            legs["grams"] = Leg.build(gram_batches(texts), size)
         # A word of a single passage may be a misspelling itself.
-        having = words.scores["indptr"][1:] - words.scores["indptr"][:-1]
-        spellings = {word: token for word, token in stems.items() if having[token] > 1 and _is_plain(word)}
-        return cls(tuple(ids), words, four_grams, language, spellings, (length, grams_length))
+        plain = [word for word in stems if _is_plain(word)]
+        having = legs["words"].having([stems[word] for word in plain])
+        spellings = {word: stems[word] for word, many in zip(plain, (having > 1).tolist(), strict=True) if many}
+        return cls(tuple(ids), legs, language, vocabulary, spellings)
 
     # --- scores
 
-    def scores(self, query: str) -> _Floats:
-        """One score a passage, 0 to 1: the mean of words and 4-grams, each in proportion to its best passage."""
-        words = to_one(self.words(query))
-        if self._grams is None:
-            return words
-        words += to_one(self.grams(query))
-        words /= 2
-        return words
-
     def words(self, query: str) -> _Floats:
         """BM25 over words, one score a passage."""
-        vocabulary: dict[str, int] = self._words.vocab_dict
-        return self._scores(self._words, [vocabulary[word] for word in self.terms(query) if word in vocabulary])
+        return self._scores("words", query)
+
+    def pairs(self, query: str) -> _Floats:
+        """BM25 over telling words that stand side by side, in whatever order."""
+        return self._scores("pairs", query)
+
+    def titles(self, query: str) -> _Floats:
+        """BM25 over the words of the titles and headings."""
+        return self._scores("titles", query)
 
     def grams(self, query: str) -> _Floats:
-        """BM25 over character 4-grams, one score a passage; zeros where they were left out."""
+        """BM25 over character 4-grams; zeros where they were left out."""
+        return self._scores("grams", query)
+
+    def _scores(self, leg: str, query: str) -> _Floats:
         import numpy as np
 
-        if self._grams is None:
+        if leg not in self.legs:
             return np.zeros(len(self), dtype=np.float32)
-        return self._scores(self._grams, self._grams_of(query))
+        return self.legs[leg].scores(self.tokens_of(leg, query, self.vocabulary))
 
-    def _grams_of(self, query: str) -> _Ints:
-        """The query's 4-grams, each once, without its stop words unless it has nothing else."""
+    def tokens_of(self, leg: str, query: str, vocabulary: Mapping[str, int]) -> Sequence[int] | _Ints:
+        """The tokens of a query, as that leg has them, each once; `vocabulary` tells those of words."""
         import numpy as np
 
-        words = _NOT_WORD.sub(" ", fold(query).replace("'", "")).split()
-        stopwords = _stopwords(self.language)
-        kept = [word for word, stem in zip(words, _stem(words, self.language), strict=True) if stem not in stopwords]
-        return np.unique(_gram_hashes([" ".join(kept or words)])[1])
+        if leg == "grams":
+            return grams_of(query, self.language)
+        if leg == "pairs":
+            numbers = hashes_of(terms(query, self.language), self.language)
+            return np.unique(pairs(np.zeros_like(numbers), numbers)[1])
+        return [vocabulary[word] for word in self.terms(query) if word in vocabulary]
 
-    def _scores(self, leg: Any, found: Sequence[int] | _Ints) -> _Floats:
+    def codes(self, query: str) -> _Floats:
+        """The share of the question's codes, as far as the documents know them, that each passage has."""
         import numpy as np
 
-        if not len(self) or not len(found):
-            return np.zeros(len(self), dtype=np.float32)
-        scores: _Floats = leg.get_scores_from_ids(found)
+        scores = np.zeros(len(self), dtype=np.float32)
+        written = {re.sub("[-_ ]", "", code)[:LONGEST_WORD] for code in _CODE.findall(fold(query))}
+        found = [self.passages_with(code) for code in stem(sorted(written), self.language)]
+        found = [rows for rows in found if 0 < len(rows) <= max(_CODE_HOLDERS, len(self) // 50)]
+        for rows in found:
+            scores[rows] += np.float32(1 / len(found))
         return scores
 
     # --- spelling
 
-    def corrected(self, query: str) -> str:
+    def corrected(self, query: str, right: Collection[str] = ()) -> str:
         """The query with its misspelt words mended: those that no passage has, one slip away from one that some have.
 
         The first letter is taken to be right, short words and codes are left alone, and so is a query of which hardly
-        any word is known: it is probably in another language.
+        any word is known: it is probably in another language. `right` are words, in lower case, that are spelt right
+        though no passage has them: "truck" is no slip of "track".
         """
         typed = [match.group() for match in _TYPED.finditer(query)]
-        if not self._spellings or len(typed) > _CORRECTED_WORDS:
+        if not self.spellings or len(typed) > _CORRECTED_WORDS:
             return query
         folded = [fold(word).replace("'", "") for word in typed]
         known = {
             word
-            for word, stem in zip(folded, _stem(folded, self.language), strict=True)
-            if self._has(stem) or stem in _stopwords(self.language)
+            for word, stemmed in zip(folded, stem(folded, self.language), strict=True)
+            if self._has(stemmed) or stemmed in stopwords(self.language)
         }
         if 3 * sum(word in known for word in folded) < len(folded):
             return query
-        return _TYPED.sub(lambda match: self._mended(match.group(), known), query)
+        return _TYPED.sub(lambda match: self._mended(match.group(), known, right), query)
 
-    def _mended(self, word: str, known: set[str]) -> str:
+    def _mended(self, word: str, known: set[str], right: Collection[str]) -> str:
         folded = fold(word)
-        if folded.replace("'", "") in known or len(folded) < 5 or not _is_plain(folded):
+        if folded.replace("'", "") in known or folded in right or not _is_plain(folded):
             return word
         near = {each: count for each in set(_one_slip(folded)) if (count := self._spelt(each))}
         return max(near, key=lambda each: (near[each], each), default=word)
 
     def _spelt(self, word: str) -> int:
         """How many passages have a word as it is written, or another form of it; 0 when it may be a misspelling itself."""
-        token = self._spellings.get(word)
-        if token is None:
-            return 0
-        start, end = self._words.scores["indptr"][token : token + 2]
-        return int(end - start)
+        token = self.spellings.get(word)
+        return 0 if token is None else len(self.legs["words"].rows(token))
 
-    def _has(self, stem: str) -> bool:
-        return stem in self._words.vocab_dict
+    def _has(self, stemmed: str) -> bool:
+        return stemmed in self.vocabulary
 
     # --- what a question is about, and how much of it a passage has
 
     def terms(self, query: str) -> list[str]:
         """The query's words as they are in the index, each once; stop words only if it has nothing else."""
-        words = list(dict.fromkeys(_stem(list(tokens(query)), self.language)))
-        stopwords = _stopwords(self.language)
-        return [word for word in words if word not in stopwords] or words
+        words = list(dict.fromkeys(stem(list(tokens(query)), self.language)))
+        silent = stopwords(self.language)
+        return [word for word in words if word not in silent] or words
 
     def weights(self, query: str) -> dict[str, float]:
         """How telling each word of the query is: its idf here. A word that no passage has weighs most.
 
         Stop words tell nothing: "who are you" has no weights at all.
         """
-        stopwords = _stopwords(self.language)
-        telling = [word for word in self.terms(query) if word not in stopwords]
+        silent = stopwords(self.language)
+        telling = [word for word in self.terms(query) if word not in silent]
         light = _LIGHT.get(self.language, frozenset())
         telling = [word for word in telling if word not in light and not _HIRAGANA.search(word)] or telling
-        return {word: self._idf(len(self._passages_with(word))) for word in telling}
+        return {word: self._idf(len(self.passages_with(word))) for word in telling}
 
     def coverage(self, query: str, rows: int | Iterable[int]) -> float:
         """The share of the query's weight whose words these passages have, together; 0 for an empty query."""
@@ -252,9 +237,13 @@ class KeywordIndex:
         """For each of `rows`, those of `words` (as `terms` gives them) that its passage has, the rarest first."""
         import numpy as np
 
-        having = sorted((len(found), word, found) for word in words if len(found := self._passages_with(word)))
-        table = [(word, np.isin(rows, found)) for _, word, found in having]
-        return [tuple(word for word, has in table if has[place]) for place in range(len(rows))]
+        having = [(word, found) for word in words if len(found := self.passages_with(word))]
+        matched: list[list[str]] = [[] for _ in rows]
+        for word, found in sorted(having, key=lambda one: (len(one[1]), one[0])):
+            places = np.minimum(np.searchsorted(found, rows), len(found) - 1)
+            for place in np.flatnonzero(found[places] == rows):
+                matched[place].append(word)
+        return [tuple(held) for held in matched]
 
     def is_foreign(self, query: str) -> bool:
         """Whether a text is probably not in the documents' language.
@@ -264,27 +253,24 @@ class KeywordIndex:
         """
         words = terms(query, self.language)
         known = sum(self._has(word) for word in words)
-        common = sum(word in _stopwords(self.language) for word in words)
+        common = sum(word in stopwords(self.language) for word in words)
         enough = len(words) >= 3 or not query.isascii()
         return enough and 2 * known < len(words) and 3 * common <= len(words)
 
     def _idf(self, having: int) -> float:
         return math.log(1 + (len(self) - having + 0.5) / (having + 0.5))
 
-    def _passages_with(self, word: str) -> _Ints:
+    def passages_with(self, word: str) -> _Ints:
+        """The rows of the passages that have a word, as `terms` gives it, ascending."""
         import numpy as np
 
-        token = self._words.vocab_dict.get(word)
-        if token is None:
-            return np.zeros(0, dtype=np.int32)
-        start, end = self._words.scores["indptr"][token : token + 2]
-        found: _Ints = self._words.scores["indices"][start:end]
-        return found
+        token = self.vocabulary.get(word)
+        return np.zeros(0, dtype=np.int32) if token is None else self.legs["words"].rows(token)
 
     def _any_has(self, word: str, rows: list[int]) -> bool:
         import numpy as np
 
-        having = self._passages_with(word)
+        having = self.passages_with(word)
         if not len(having):
             return False
         places = np.minimum(np.searchsorted(having, rows), len(having) - 1)
@@ -295,16 +281,15 @@ class KeywordIndex:
     def save(self, directory: Path) -> None:
         """Write everything below a directory, which is made if need be."""
         directory.mkdir(parents=True, exist_ok=True)
-        self._words.save(directory / "words", show_progress=False)
-        if self._grams is not None:
-            self._grams.save(directory / "grams", show_progress=False)
+        for name, leg in self.legs.items():
+            leg.save(directory / name)
         manifest = {
             "format": _FORMAT,
             "language": self.language,
-            "grams": self._grams is not None,
+            "legs": {name: leg.length for name, leg in self.legs.items()},
             "ids": self.ids,
-            "spellings": self._spellings,
-            "lengths": self._lengths,
+            "vocabulary": list(self.vocabulary),
+            "spellings": self.spellings,
         }
         # Last, so that a directory with a manifest is a whole one.
         (directory / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
@@ -317,10 +302,13 @@ class KeywordIndex:
             if manifest["format"] != _FORMAT:
                 raise ValueError(f"format {manifest['format']}, expected {_FORMAT}")
             ids = tuple(manifest["ids"])
-            words = _load(directory / "words", len(ids))
-            grams = _load(directory / "grams", len(ids)) if manifest["grams"] else None
-            length, grams_length = map(float, manifest["lengths"])
-            return cls(ids, words, grams, manifest["language"], dict(manifest["spellings"]), (length, grams_length))
+            legs = {
+                name: Leg.load(directory / name, len(ids), float(length)) for name, length in manifest["legs"].items()
+            }
+            vocabulary = {word: token for token, word in enumerate(manifest["vocabulary"])}
+            if any(len(legs[name].indptr) - 1 != len(vocabulary) for name in ("words", "titles")):
+                raise ValueError("the vocabulary does not fit")
+            return cls(ids, legs, manifest["language"], vocabulary, dict(manifest["spellings"]))
         except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, MemoryError) as error:
             raise StoreError(
                 f"The keyword index in {directory} cannot be used: {error or type(error).__name__}",
@@ -328,24 +316,9 @@ class KeywordIndex:
             ) from error
 
 
-# --- analysis
-
-
-def _stem(words: list[str], language: str) -> list[str]:
-    import Stemmer
-
-    if language not in Stemmer.algorithms():
-        return words
-    # A new one each time: stemmers are cheap, and not safe to share between threads.
-    stemmed: list[str] = Stemmer.Stemmer(language).stemWords(words)
-    return stemmed
-
-
-@cache
-def _stopwords(language: str) -> frozenset[str]:
-    """What people say around their question, stemmed: it would weigh much in articles that never say "I" or "my"."""
-    said = _CHAT if language == ENGLISH else ""
-    return frozenset(_stem([*tokens(" ".join(sorted(common_words(language)))), *said.split()], language))
+def first_lines(texts: Iterable[str]) -> list[str]:
+    """Title and headings of each text."""
+    return [text.partition("\n")[0] for text in texts]
 
 
 def _is_plain(word: str) -> bool:
@@ -353,14 +326,19 @@ def _is_plain(word: str) -> bool:
 
 
 def _one_slip(word: str) -> Iterator[str]:
-    """Everything that one letter left out, put in, changed or swapped with the next makes of a word, behind its first."""
+    """Everything that one letter put in, swapped with the next, left out or changed makes of a word, behind its first.
+
+    A word of four letters becomes too many others when one of them is left out or changed.
+    """
     for place in range(1, len(word) + 1):
         head, tail = word[:place], word[place:]
-        yield head + tail[1:]
         yield head + tail[1:2] + tail[:1] + tail[2:]
+        if len(word) > 4:
+            yield head + tail[1:]
         for letter in string.ascii_lowercase:
             yield head + letter + tail
-            yield head + letter + tail[1:]
+            if len(word) > 4:
+                yield head + letter + tail[1:]
 
 
 def to_one(scores: _Floats) -> _Floats:
@@ -368,125 +346,3 @@ def to_one(scores: _Floats) -> _Floats:
     import numpy as np
 
     return (scores / (scores.max(initial=0) or 1)).astype(np.float32)
-
-
-def word_batches(
-    texts: Sequence[str], vocabulary: dict[str, int], stems: dict[str, int], language: str
-) -> Iterator[tuple[_Ints, _Ints]]:
-    """(row, token) of every word; fills in the tokens of the stems (`vocabulary`) and of the words as written."""
-    import numpy as np
-
-    found: list[int] = []
-    rows: list[int] = []
-    lengths: list[int] = []
-    for row, text in enumerate(texts):
-        before = len(found)
-        for word in tokens(text):
-            token = stems.get(word)
-            if token is None:
-                token = stems[word] = vocabulary.setdefault(_stem([word], language)[0], len(vocabulary))
-            found.append(token)
-        rows.append(row)
-        lengths.append(len(found) - before)
-        if len(found) >= _BATCH:
-            yield np.repeat(np.array(rows, dtype=np.int32), lengths), np.array(found, dtype=np.int32)
-            found, rows, lengths = [], [], []
-    yield np.repeat(np.array(rows, dtype=np.int32), lengths), np.array(found, dtype=np.int32)
-
-
-def gram_batches(texts: Sequence[str]) -> Iterator[tuple[_Ints, _Ints]]:
-    """(row, hash) of every 4-gram."""
-    start = size = 0
-    for end, text in enumerate(texts, 1):
-        size += len(text)
-        if size >= _BATCH or end == len(texts):
-            rows, found = _gram_hashes(texts[start:end])
-            yield rows + start, found
-            start, size = end, 0
-
-
-def _gram_hashes(texts: Sequence[str]) -> tuple[_Ints, _Ints]:
-    """(row, hash) of every four neighbouring characters of a text, whatever parts its words being one space."""
-    import numpy as np
-
-    spaced = [f" {_NOT_WORD.sub(' ', fold(text)).strip()} " for text in texts]
-    characters = np.frombuffer("".join(spaced).encode("utf-32-le", "replace"), dtype=np.uint32)
-    rows = np.repeat(np.arange(len(texts), dtype=np.int32), [len(text) for text in spaced])
-    if len(characters) < 4:
-        return rows[:0], rows[:0]
-    hashes = np.zeros(len(characters) - 3, dtype=np.uint32)
-    for offset in range(4):
-        hashes = (hashes ^ characters[offset : len(hashes) + offset]) * np.uint32(0x9E3779B1)
-        hashes ^= hashes >> np.uint32(15)
-    inside = rows[:-3] == rows[3:]
-    return rows[:-3][inside], (hashes[inside] >> np.uint32(32 - _BUCKETS)).astype(np.int32)
-
-
-# --- matrices
-
-
-def _bm25s() -> Any:
-    import bm25s
-
-    logging.getLogger("bm25s").setLevel(logging.WARNING)
-    return bm25s
-
-
-def _index(batches: Iterable[tuple[_Ints, _Ints]], size: int, vocabulary: dict[str, int] | None) -> tuple[Any, float]:
-    """A bm25s index of (row, token) pairs that come in batches, rows ascending, and the average length of a row.
-
-    The entries of a batch are sorted by token, then each is written straight to its place in the columns (a counting
-    sort), so that time and memory grow with the number of entries only.
-    """
-    import numpy as np
-
-    counted = []
-    lengths = np.zeros(size, dtype=np.int64)
-    for rows, found in batches:
-        lengths += np.bincount(rows, minlength=size)
-        keys, counts = np.unique(found.astype(np.int64) << 32 | rows, return_counts=True)
-        counted.append(((keys >> 32).astype(np.int32), (keys & 0xFFFFFFFF).astype(np.int32), counts.astype(np.float32)))
-    columns = len(vocabulary) if vocabulary is not None else 1 << _BUCKETS
-    having = np.zeros(columns, dtype=np.int64)
-    for token, _, _ in counted:
-        having += np.bincount(token, minlength=columns)
-    idf = np.log(1 + (size - having + 0.5) / (having + 0.5)).astype(np.float32)
-    length = max(float(lengths.mean()) if size else 0.0, 1e-9)
-    saturation = (K1 * (1 - B + B * lengths / length)).astype(np.float32)
-    indptr = np.zeros(columns + 1, dtype=np.int64)
-    np.cumsum(having, out=indptr[1:])
-    data = np.empty(indptr[-1], dtype=np.float32)
-    indices = np.empty(indptr[-1], dtype=np.int32)
-    heads = indptr[:-1].copy()
-    for token, row, count in counted:
-        starts = np.flatnonzero(np.diff(token, prepend=-1))
-        sizes = np.diff(starts, append=len(token))
-        places = np.repeat(heads[token[starts]] - starts, sizes) + np.arange(len(token))
-        data[places] = idf[token] * count / (saturation[row] + count)
-        indices[places] = row
-        heads[token[starts]] += sizes
-    index = _bm25s().BM25(k1=K1, b=B, method="lucene")
-    index.scores = {"data": data, "indices": indices, "indptr": indptr, "num_docs": size}
-    index.vocab_dict = vocabulary or {}
-    index.nonoccurrence_array = None
-    return index, length
-
-
-def _load(directory: Path, size: int) -> Any:
-    import numpy as np
-
-    index = _bm25s().BM25.load(directory, mmap=True, show_progress=False)
-    data, indices, indptr = (index.scores[name] for name in ("data", "indices", "indptr"))
-    whole = index.scores["num_docs"] == size and len(data) == len(indices) == indptr[-1] and indptr[0] == 0
-    if (
-        not whole
-        or (indptr[1:] < indptr[:-1]).any()
-        or (len(indices) and not 0 <= indices.min() <= indices.max() < size)
-    ):
-        raise ValueError(f"the files in {directory.name} do not fit together")
-    if any(not 0 <= token < len(indptr) - 1 for token in index.vocab_dict.values()):
-        raise ValueError(f"the vocabulary in {directory.name} does not fit")
-    # Plain arrays over the mapped memory: each look into a `memmap` makes an object, a fifth of the time of a search.
-    for name in ("data", "indices", "indptr"):
-        index.scores[name] = index.scores[name].view(np.ndarray)
-    return index

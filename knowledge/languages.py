@@ -22,7 +22,28 @@ _WESTERN = (
     "norwegian",
     "danish",
 )
-SPACED = (*_WESTERN, "russian", "turkish", "korean")
+_LISTED = {
+    "catalan": "i a el la els les de del dels al que en un una per amb és no es ho si més com però això aquest aquesta són "
+    "també pot heu teniu vostre ser on quan",
+    "czech": "a v na se je že to s z do o k i pro by ale jak za od po které který která jsou jako nebo pokud při být lze může "
+    "můžete si vás také aby před není podle tak když už jen",
+    "estonian": "ja on ei et see kui ka mis või oma selle siis kes aga saab kas ning mida seda teie kuidas saate olla peab "
+    "enne pärast nii",
+    "finnish": "ja on ei että se jos kun voi tai myös ovat joka niin kuin mutta sen oli ole olla tämä tämän voit miten siitä "
+    "sinun mitä ennen jälkeen vain kanssa kuinka tästä sekä ne",
+    "hungarian": "a az és hogy nem is egy meg van ha de ez vagy azt csak lehet kell ezt mint el már még be ki fel amely amikor "
+    "után előtt szerint lesz ön hogyan mi",
+    "indonesian": "yang dan di untuk dengan dari ini tidak anda dalam atau akan pada itu ke jika dapat adalah saya bisa kami "
+    "oleh juga sudah setelah sebelum bagaimana apa kapan",
+    "lithuanian": "ir į su iš kad yra tai ne ar už bet kaip jei nuo po prie arba gali būti jūs jūsų apie per dėl kai iki tik "
+    "kur galite",
+    "polish": "i w na z się nie do że to jest o jak za od po dla czy są lub jeśli może przez oraz być można przed tym który "
+    "która które ale tak jego gdy aby mogę pan pani",
+    "romanian": "și în de la cu o un pe nu este că a să din sau care pentru se mai sunt dacă dumneavoastră poate după ce cum "
+    "puteți fi prin înainte când ați am",
+}
+"""The most common words of languages that bm25s has no list for and PyStemmer has a stemmer."""
+SPACED = (*_WESTERN, "russian", "turkish", "korean", *_LISTED)
 _ENOUGH = 0.12
 """The share of its words that are among a language's most common ones; a quarter to a half in real text."""
 _LOOK_AT = 60_000
@@ -31,6 +52,12 @@ _SCRIPTS = (
     ("japanese", re.compile("[\u3040-\u30ff]")),
     ("chinese", re.compile("[\u4e00-\u9fff]")),
     ("thai", re.compile("[\u0e00-\u0e7f]")),
+    ("korean", re.compile("[\uac00-\ud7a3]")),
+    ("greek", re.compile("[\u0370-\u03ff]")),
+    ("hebrew", re.compile("[\u0590-\u05ff]")),
+    ("arabic", re.compile("[\u0600-\u06ff]")),
+    ("hindi", re.compile("[\u0900-\u097f]")),
+    ("tamil", re.compile("[\u0b80-\u0bff]")),
 )
 _WORD = re.compile(r"[^\W\d_]+")
 
@@ -38,6 +65,8 @@ _WORD = re.compile(r"[^\W\d_]+")
 @cache
 def common_words(language: str) -> frozenset[str]:
     """The words that say nothing of what a text is about, in lower case; none for a language without a list."""
+    if language in _LISTED:
+        return frozenset(_LISTED[language].split())
     import bm25s
 
     name = "EN_PLUS" if language == ENGLISH else language.upper()

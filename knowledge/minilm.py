@@ -51,10 +51,21 @@ class MiniLM:
         self._download_seconds = download_seconds
         self._loading = threading.Lock()
         self._loaded: tuple[Any, Any] | None = None
+        self._words: frozenset[str] | None = None
 
     def missing(self) -> list[str]:
         """The names of the model's files that are not there or empty."""
         return [name for name in FILES if not _has_content(self._folder / name)]
+
+    def words(self) -> frozenset[str]:
+        """The whole words that the model knows, in lower case: some 20,000 of English. None without its files."""
+        if self._words is None:
+            try:
+                lines = (self._folder / "vocab.txt").read_text("utf-8").split()
+            except (OSError, UnicodeDecodeError):
+                return frozenset()
+            self._words = frozenset(line for line in lines if line.isalpha() and len(line) > 3)
+        return self._words
 
     async def prepare(self, say: Callable[[str], None]) -> None:
         """Fetch the model if it is missing. Raises `EmbedderError` when that is not possible."""

@@ -86,7 +86,7 @@ def test_a_line_needs_a_text_only(tmp_path: Path) -> None:
 
 def test_the_sample_is_understood(sample: Path) -> None:
     answerable = read_cases(sample / "questions.jsonl")
-    assert len(answerable) == 47
+    assert len(answerable) == 60
     assert all(case.answerable and case.documents for case in answerable)
     assert [role for role, _ in next(case for case in answerable if case.id == "q42").before] == [
         "customer",
@@ -95,7 +95,7 @@ def test_the_sample_is_understood(sample: Path) -> None:
         "agent",
     ]
     unanswerable = read_cases(sample / "unanswerable.jsonl")
-    assert len(unanswerable) == 18
+    assert len(unanswerable) == 40
     assert {case.answerable for case in unanswerable} == {False}
 
 

@@ -145,7 +145,14 @@ def test_questions_cover_every_kind() -> None:
     assert set(kinds) == KINDS
     assert kinds.count("two-documents") >= 5
     assert kinds.count("follow-up") >= 4
-    assert sorted(row["language"] for row in rows("questions.jsonl") if "language" in row) == ["de", "es", "fr", "ja"]
+    assert sorted(row["language"] for row in rows("questions.jsonl") if "language" in row) == [
+        "de",
+        "es",
+        "fr",
+        "ja",
+        "nl",
+        "zh",
+    ]
 
 
 def test_questions_of_two_documents_name_two() -> None:
