@@ -1,8 +1,9 @@
 """The local embedder: all-MiniLM-L6-v2, the model of Chroma's default embedding function, run on the CPU by onnxruntime.
 
 The files are those that Chroma keeps in `~/.cache/chroma`. Chroma pads every text to 256 tokens and downloads the model
-whenever it is missing; here texts keep their length (2.4 ms instead of 16.6 ms a question) and the download (80 MB) happens
-only in `prepare`, in a process of its own with a deadline, because a slow connection would block it without end.
+whenever it is missing. Here texts keep their length and weights are small (`knowledge.quantised`): 1.6 ms instead of 16.6 ms a
+question. The download (80 MB) happens only in `prepare`, in a process of its own with a deadline, because a slow connection
+would block it without end.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knowledge.errors import EmbedderError
+from knowledge.quantised import quantised
 
 if TYPE_CHECKING:
     from knowledge.embeddings import Vectors
@@ -41,7 +43,7 @@ class MiniLM:
     `download`: whether `prepare` may fetch missing files from the network.
     """
 
-    name = "all-MiniLM-L6-v2"
+    name = "all-MiniLM-L6-v2, 8 bit"
 
     def __init__(
         self, folder: Path | None = None, *, download: bool = True, download_seconds: float = DOWNLOAD_SECONDS
@@ -129,14 +131,20 @@ def _open(folder: Path) -> tuple[Any, Any]:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    broken = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NoSuchFile)
+    broken = (
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.InvalidProtobuf,
+        state.NoSuchFile,
+        state.NotImplemented,
+    )
     try:
         # Parsed first, because the tokenizers library raises a bare Exception for a damaged file.
         json.loads((folder / "tokenizer.json").read_bytes())
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        session = onnxruntime.InferenceSession(
-            str(folder / "model.onnx"), sess_options=options, providers=["CPUExecutionProvider"]
-        )
+        model = quantised((folder / "model.onnx").read_bytes())
+        session = onnxruntime.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
     except (OSError, ValueError, *broken) as error:
         raise EmbedderError(
             f"The local embedding model is damaged: {str(error)[:200]}",
