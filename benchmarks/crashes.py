@@ -12,7 +12,6 @@ import argparse
 import os
 import random
 import shutil
-import subprocess
 import tempfile
 import time
 from contextlib import ExitStack
@@ -21,11 +20,10 @@ from pathlib import Path
 from agent.tracing import POINTS
 from tests.journeys.crashing import Customers, keep_asking, repeats_codes, suicidal
 from tests.journeys.crowds import SlackCrowd, crowd_on
-from tests.journeys.running import FRONTDESK, environment
+from tests.journeys.house import sync_into
+from tests.journeys.running import environment
 from tests.servers.model_server import ModelServer
 from tests.servers.running import serving
-
-SAMPLE = Path(__file__).resolve().parents[1] / "examples" / "larkstay" / "documents"
 
 
 def main() -> None:
@@ -43,9 +41,9 @@ def main() -> None:
         settings = environment(
             folder / "data", **crowd.tokens, FRONTDESK_MODEL=model.choice, FRONTDESK_MODEL_API_KEY="sk-test"
         )
-        subprocess.run([FRONTDESK, "knowledge", "sync", str(SAMPLE)], env=settings, check=True, capture_output=True)
         if options.postgres:
             settings["DATABASE_URL"] = _postgres(stack, folder)
+        sync_into(settings)
         customers = Customers(crowd, conversations=options.turns // 10, questions=10, fresh=40)
         began = time.monotonic()
         if options.points:

@@ -222,6 +222,8 @@ def measured(
         local = stack.enter_context(Process("--serve", platform, f"--guilds={guilds}", *(["--rates"] if rates else [])))
         model = stack.enter_context(Process("--serve", "model"))
         here = environment(data, **settings, **local.told, **model.told, **({"DATABASE_URL": url} if url else {}))
+        if postgres is not None:
+            synced(data, {**settings, "DATABASE_URL": url})
         desk = stack.enter_context(running(**here))
         desk.said(f"{platform.capitalize()}: connected")
         desk.ready()

@@ -123,6 +123,11 @@ class Household:
             self.running.process.kill()
             self.running.process.wait(10)
 
+    def keep_in(self, database: str) -> None:
+        """Keep all in this database from now on, the documents too."""
+        self.settings["DATABASE_URL"] = database
+        sync_into(self.settings)
+
     def frontdesk(self, *arguments: str) -> str:
         """What another command prints."""
         command = [str(FRONTDESK), "--config", str(self.config), *arguments]
@@ -211,9 +216,14 @@ class House(Household):
 
 def sync(data: Path) -> Path:
     """Put the sample documents into a data directory."""
-    command = [str(FRONTDESK), "knowledge", "sync", str(SAMPLE)]
-    subprocess.run(command, env=environment(data), check=True, capture_output=True)
+    sync_into(environment(data))
     return data
+
+
+def sync_into(settings: Mapping[str, str]) -> None:
+    """Put the sample documents where a process with these settings finds them."""
+    command = [str(FRONTDESK), "knowledge", "sync", str(SAMPLE)]
+    subprocess.run(command, env=settings, check=True, capture_output=True)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,11 +15,11 @@ from agent.ledger import Ledger
 from tests.databases import Postgres
 from tests.journeys.crashing import Customers, keep_asking, repeats_codes, suicidal
 from tests.journeys.crowds import Crowd, crowd_on
-from tests.journeys.running import FRONTDESK, environment
+from tests.journeys.house import sync_into
+from tests.journeys.running import environment
 from tests.servers.model_server import ModelServer
 from tests.servers.running import serving
 
-SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "larkstay" / "documents"
 LEAST_TURNS = 200
 
 
@@ -39,7 +38,7 @@ def settings(tmp_path: Path, crowd: Crowd) -> Iterator[dict[str, str]]:
             FRONTDESK_MODEL=model.choice,
             FRONTDESK_MODEL_API_KEY="sk-test",
         )
-        subprocess.run([FRONTDESK, "knowledge", "sync", str(SAMPLE)], env=made, check=True, capture_output=True)
+        sync_into(made)
         yield made
 
 
@@ -103,6 +102,7 @@ def test_one_of_three_on_postgres_is_killed_and_stays_dead(
     with postgres.database() as url, ExitStack() as stack:
         customers = Customers(crowd, seed=2)
         settings["DATABASE_URL"] = url
+        sync_into(settings)
         point = random.Random(5).choice(["shown", "posted", "decided"])
         dies = stack.enter_context(suicidal(point, 12, "run", log=log, **settings))
         for _ in range(2):

@@ -292,7 +292,7 @@ def test_a_lost_gateway_in_twenty_conversations_is_not_noticed(alone: DiscordHou
 
 
 def test_a_worker_answers_without_a_gateway_where_another_process_died(alone: DiscordHouse, postgres_url: str) -> None:
-    alone.settings["DATABASE_URL"] = postgres_url
+    alone.keep_in(postgres_url)
     with ExitStack() as stack:
         assert alone.desk
         worker = stack.enter_context(running("worker", **alone.settings))

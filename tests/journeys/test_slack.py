@@ -345,7 +345,7 @@ def test_two_workspaces_that_installed_it(alone: House) -> None:
 
 
 def test_a_worker_goes_on_where_another_process_died(alone: House, postgres_url: str) -> None:
-    alone.settings["DATABASE_URL"] = postgres_url
+    alone.keep_in(postgres_url)
     with ExitStack() as stack:
         assert alone.desk
         worker = stack.enter_context(running("worker", **alone.settings))
@@ -360,7 +360,7 @@ def test_a_worker_goes_on_where_another_process_died(alone: House, postgres_url:
 
 
 def test_two_processes_on_one_postgres_answer_each_question_once(alone: House, postgres_url: str) -> None:
-    alone.settings["DATABASE_URL"] = postgres_url
+    alone.keep_in(postgres_url)
     with running(**alone.settings) as two:
         assert alone.desk
         two.said("Slack: connected")
