@@ -20,6 +20,7 @@ from knowledge.documents import Passage, Stored
 from knowledge.embeddings import Embedder
 from knowledge.errors import ConflictError, EmbedderError, IndexFailure, RerankerError
 from knowledge.generations import Generation
+from knowledge.gist import gist
 from knowledge.in_use import HEAL, KEYWORDS_ONLY, InUse, Opened
 from knowledge.indexer import Indexer, Say
 from knowledge.keeper import WAIT_SECONDS, Keeper, Outcome
@@ -176,7 +177,8 @@ class KnowledgeBase(PageKeeping):
         library = self._library if self._library is not None else await asyncio.to_thread(self._open_library)
         opened = await self._in_use.current(library)
         right = self._embedder.words() if isinstance(self._embedder, MiniLM) else frozenset()
-        query = replace(query, text=await asyncio.to_thread(opened.index.mended, query.text, right))
+        asked = await asyncio.to_thread(opened.index.mended, gist(query.text), right)
+        query = replace(query, text=asked, context=gist(query.context))
         vector, note = await self._query_vector(opened, query)
         # The confidence of vectors was fitted for the local embedder, which knows English only.
         calibrated = opened.embedder == MiniLM.name and opened.index.language == ENGLISH
