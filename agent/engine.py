@@ -85,7 +85,8 @@ class Engine:
         self._queue: Any = None
         self._workflow: Any = None
         self._stopping = False
-        self._nudges: set[asyncio.Task[None]] = set()
+        self._waiting = False
+        self._claiming: asyncio.Task[None] | None = None
 
     @property
     def running(self) -> frozenset[str]:
@@ -146,15 +147,15 @@ class Engine:
             raise EngineError(
                 f"A turn could not be stored: {error}.", "Look at the database: frontdesk doctor"
             ) from error
-        self.nudge(partition)
+        self._waiting = True
+        if self._listening and (self._claiming is None or self._claiming.done()):
+            self._claiming = asyncio.create_task(self._claim_at_once())
 
-    def nudge(self, partition: str) -> None:
-        """Claim what waits in this partition now, rather than at the next look into the queue."""
-        if not self._listening or self._stopping:
-            return
-        task = asyncio.create_task(asyncio.to_thread(self._claim, partition))
-        self._nudges.add(task)
-        task.add_done_callback(self._nudges.discard)
+    async def _claim_at_once(self) -> None:
+        """Claim what waits now, rather than at the next look into the queue: what comes during one claim, by the next."""
+        while self._waiting and not self._stopping:
+            self._waiting = False
+            await asyncio.to_thread(self._claim)
 
     async def unknown(self, runs: Sequence[str]) -> list[str]:
         """Those of `runs` that will not take place by themselves: they were never stored, or have ended."""
@@ -180,7 +181,8 @@ class Engine:
             return
         for stop in self._dbos.background_thread_stop_events:
             stop.set()
-        await asyncio.gather(*self._nudges, return_exceptions=True)
+        if self._claiming is not None:
+            await asyncio.gather(self._claiming, return_exceptions=True)
         tasks = [task for task in self._running.values() if task is not None]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=seconds)
@@ -209,22 +211,22 @@ class Engine:
         finally:
             del self._running[run]
 
-    def _claim(self, partition: str) -> None:
-        """What DBOS does at each poll, for one partition and at once. Internal to DBOS, hence the pin of its minor version."""
+    def _claim(self) -> None:
+        """What DBOS does at each poll, at once. Internal to DBOS, hence the pin of its minor version."""
         from dbos._core import execute_dequeued_workflow
         from dbos._utils import GlobalParams
 
-        database, active = self._dbos._sys_db, self._dbos._active_workflows_set
+        database = self._dbos._sys_db
+        room = self._at_once - self._dbos._active_workflows_set.count_for_queue(QUEUE)
+        if room <= 0:
+            return
         owner = uuid.uuid4().hex
         try:
-            claimed, _ = database.start_queued_workflows(
-                self._queue,
-                GlobalParams.executor_id,
-                GlobalParams.app_version,
-                partition,
-                active.count_for_queue(QUEUE),
-                active.count_for_partition(QUEUE, partition),
+            # All that is submitted has a version; that others are wanted, too, would have to be asked of the database.
+            claimed = database.start_queued_partitioned_workflows(
+                *(self._queue, GlobalParams.executor_id, GlobalParams.app_version, room),
                 owner_xid=owner,
+                is_latest_version=False,
             )
             for status in database.get_workflow_statuses(claimed) if claimed else ():
                 execute_dequeued_workflow(self._dbos, status, owner)
@@ -341,18 +343,14 @@ def forget(database: Path | str, runs: Sequence[str]) -> None:
 
 
 def _one_claim_at_a_time(database: Any) -> None:
-    """DBOS claims in one thread and counts what runs before it claims; on SQLite nothing else keeps two apart."""
-    lock = threading.Lock()
+    """DBOS claims in one thread, and looks for who may run before it claims; on SQLite nothing else keeps two apart."""
+    lock, claim = threading.Lock(), database.start_queued_partitioned_workflows
 
-    def locked(claim: Callable[..., Any]) -> Callable[..., Any]:
-        def claimed(*args: Any, **kwargs: Any) -> Any:
-            with lock:
-                return claim(*args, **kwargs)
+    def claimed(*args: Any, **kwargs: Any) -> Any:
+        with lock:
+            return claim(*args, **kwargs)
 
-        return claimed
-
-    for name in ("start_queued_workflows", "start_queued_partitioned_workflows"):
-        setattr(database, name, locked(getattr(database, name)))
+    database.start_queued_partitioned_workflows = claimed
 
 
 def _workflow(enter: Callable[[str], Awaitable[None]]) -> Callable[[str], Coroutine[Any, Any, None]]:

@@ -53,7 +53,7 @@ from agent.prompting import (
     triage_prompt,
     with_wish,
 )
-from agent.reply import citations_of, finished, is_small_talk, with_not_read
+from agent.reply import finished, is_small_talk, sourced, with_not_read
 from agent.standing import CHANGED, Sources, stands, while_standing
 from knowledge.base import KnowledgeBase
 from knowledge.search import SearchResult
@@ -225,7 +225,8 @@ def _graph() -> CompiledStateGraph[State, Context, State, State]:
     return graph.compile()
 
 
-def _settled(state: State) -> bool:
+async def _settled(state: State) -> bool:
+    # Not a plain function: LangGraph would call it in a thread.
     return "result" in state
 
 
@@ -472,7 +473,7 @@ async def _check(state: State, runtime: Runtime[Context]) -> State:
 
 def _settle(state: State, context: Context) -> Answer | Handoff:
     written, hits = state["drafted"].written, state["found"].hits
-    text = finished(written, hits)
+    text, citations = sourced(written, hits)
     match written.mark:
         case "person":
             return _handoff(state, context, "asked", wording.PERSON)
@@ -485,7 +486,7 @@ def _settle(state: State, context: Context) -> Answer | Handoff:
         case "chat" if is_small_talk(text):
             return Answer(text)
         case None if text and written.cited:
-            return Answer(_completed(text, state, context), citations_of(written, hits))
+            return Answer(_completed(text, state, context), citations)
         case _:
             return _handoff(state, context, "unsure", wording.UNSURE)
 

@@ -20,6 +20,8 @@ Role = Literal["customer", "agent", "staff"]
 Mode = Literal["agent", "staff", "closed"]
 Outcome = Literal["answered", "asked_back", "handoff"]
 HandoffReason = Literal["asked", "unsure", "policy", "failed"]
+_DIGITS = 20
+"""Of the largest number that a platform numbers messages by, 2**64 - 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,13 @@ class Address:
     def channel(self) -> str:
         """The id of the channel that the conversation takes place in: the address without the thread."""
         return f"{self.connector}:{self.space}/{self.room}"
+
+    def ids_of(self, own: str) -> tuple[str, ...]:
+        """The ids that a message in this channel may have whose platform calls it `own`.
+
+        Some platforms write ids with zeros before them, so that they sort as text.
+        """
+        return f"{self.channel}#{own}", f"{self.channel}#{own.zfill(_DIGITS)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +101,15 @@ class Message:
     """Where a reply goes that only the author may see, as the platform named it; empty for a reply that all may see."""
     author_space: str = ""
     """The author's own workspace, if it is not the address's."""
+    asks: bool = False
+    """It was put where questions are asked, a post in a forum: a question, whatever its words look like."""
     internal: bool = False
     """A reply of the agent that rests on documents that not everyone may read."""
 
     @property
     def starts_thread(self) -> bool:
         """It is said into its room, and the thread of its address begins with it."""
-        return self.id == f"{self.address.channel}#{self.address.thread}"
+        return bool(self.address.thread) and self.id in self.address.ids_of(self.address.thread)
 
     @property
     def person(self) -> str:
@@ -135,6 +146,16 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
+class Solved:
+    """The customer says that it is solved, or staff do. `turn` is the id of the turn whose conversation is over."""
+
+    address: Address
+    turn: str
+    author: str
+    solved_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Shared:
     """Who asked privately wants all at `address` to see the answer of this turn."""
 
@@ -156,7 +177,7 @@ class Feedback:
     reason: str | None = None
 
 
-Inbound = Message | Edited | Deleted | Stopped | Shared | Feedback
+Inbound = Message | Edited | Deleted | Stopped | Solved | Shared | Feedback
 """What a connector hears from people."""
 
 

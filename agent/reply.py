@@ -88,24 +88,24 @@ def allowed_urls(hits: Sequence[Hit]) -> set[str]:
     return {hit.url for hit in hits if hit.url} | {url for hit in hits for url in urls_in(hit.passage.text)}
 
 
-def citations_of(written: Written, hits: Sequence[Hit]) -> tuple[Citation, ...]:
-    """The citations of what is sent, numbered from 1 as its text has them."""
-    _, kept = _held_to_sources(written, hits)
+def sourced(written: Written, hits: Sequence[Hit]) -> tuple[str, tuple[Citation, ...]]:
+    """The text to send, and its citations, numbered from 1 as the text has them.
+
+    Whole sentences only, and no address that the cited passages do not have. Nothing is left of an answer that takes itself
+    back (`[[unsure]]` in its midst), nor of one that was cut before its first source.
+    """
+    text, kept = _held_to_sources(written, hits)
     chosen = [(n, hits[written.cited[number - 1] - 1]) for n, number in enumerate(kept, 1)]
-    return tuple(
+    citations = tuple(
         Citation(n, hit.passage.document, hit.passage.title, hit.url, hit.passage.text, hit.updated, hit.audience)
         for n, hit in chosen
     )
+    return "" if written.cut and written.cited and not kept else text, citations
 
 
 def finished(written: Written, hits: Sequence[Hit]) -> str:
-    """The text to send: whole sentences only, and no address that the cited passages do not have.
-
-    Nothing is left of an answer that takes itself back (`[[unsure]]` in its midst), nor of one that was cut before its
-    first source.
-    """
-    text, kept = _held_to_sources(written, hits)
-    return "" if written.cut and written.cited and not kept else text
+    """The text alone."""
+    return sourced(written, hits)[0]
 
 
 def _held_to_sources(written: Written, hits: Sequence[Hit]) -> tuple[str, Sequence[int]]:

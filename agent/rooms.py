@@ -82,10 +82,12 @@ def verdict(message: Message, room: Room, known: Glance | None) -> Verdict:
         return "drop"
     if known is None:
         listens = message.starts_thread and room.answering in ("every-question", "only-when-sure")
-        return "answer" if listens and looks_like_question(message.text) else "drop"
+        return "answer" if listens and (message.asks or looks_like_question(message.text)) else "drop"
     if known.mode == "staff":
         return "keep"
-    # Between the agent and who asked it; what others say to each other in the thread is theirs.
-    if message.author not in known.participants or (known.last_role != "agent" and known.last_author != message.author):
+    # Between the agent (or staff, before they gave it back) and who asked it; what others say to each other is theirs.
+    if message.author not in known.participants or (
+        known.last_role == "customer" and known.last_author != message.author
+    ):
         return "drop"
     return "answer" if room.answering != "off" else "drop"

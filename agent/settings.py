@@ -23,9 +23,9 @@ from agent.models.metering import SCOPES, Budget, Scope
 from agent.models.preset_schema import checked
 from agent.models.presets import Presets, built_in, key_names, merged
 from agent.models.providers import installed
-from agent.settings_table import PREFIX
+from agent.settings_row import PREFIX
+from agent.settings_row import Setting as Setting
 from agent.settings_table import TABLE as TABLE
-from agent.settings_table import Setting as Setting
 
 FILE = "frontdesk.toml"
 DOTENV = ".env"

@@ -2,45 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from agent.rooms import ANSWERING
-
-PREFIX = "FRONTDESK_"
-_PORT = r"(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-ADDRESS = rf"(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):{_PORT}"
-"""HOST:PORT; an IPv6 host in brackets."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One row of the table. `kind` is str, int, float, bool, Path or tuple (several names); `choices` limits a str.
-
-    `per_channel`: it may be set anew for a channel, in the table `[channels."..."]` of `frontdesk.toml`.
-    """
-
-    name: str
-    kind: type
-    default: Any
-    help: str
-    example: str = ""
-    choices: tuple[str, ...] = ()
-    minimum: float = 0
-    secret: bool = False
-    per_channel: bool = False
-    pattern: str = ""
-    """What a str, or each of several names, has to look like, and"""
-    form: str = ""
-    """what that is in words."""
-    variable: str = ""
-    """Its name in `.env` and the environment: FRONTDESK_ and its name, if it has none that its users know already."""
-
-    def __post_init__(self) -> None:
-        if not self.variable:
-            object.__setattr__(self, "variable", PREFIX + self.name.upper())
-
+from agent.settings_platforms import PLATFORMS
+from agent.settings_row import ADDRESS, Setting
 
 TABLE: tuple[Setting, ...] = (
     Setting(
@@ -241,8 +207,8 @@ TABLE: tuple[Setting, ...] = (
         "staff_channel",
         str,
         "",
-        "Where the staff hear of hand-offs: `slack:T1/C9`, or `C9` when there is one workspace. It may also be written as "
-        "`channel` in a table `[staff]` of frontdesk.toml.",
+        "Where the staff hear of hand-offs, of whichever platform: `slack:T1/C9` or `discord:1/9`, or `C9` when there is one "
+        "workspace. It may also be written as `channel` in a table `[staff]` of frontdesk.toml.",
         "slack:T0123ABCD/C0123ABCD",
         pattern=r"(?:[a-z][a-z0-9_-]*:[^/\s]+/)?[^/\s:]+",
         form="a channel such as slack:T1/C9, or C9",
@@ -251,17 +217,28 @@ TABLE: tuple[Setting, ...] = (
         "staff_members",
         tuple,
         (),
-        "Who is staff, besides those who are in the staff channel: ids such as `U1`, or `slack:T1/U1` for one workspace only. "
-        "In `[staff]` it is `members`.",
+        "Who is staff, besides those who are in the staff channel: ids such as `U1`, or `slack:T1/U1` for one workspace only "
+        "(in Discord: the server). In `[staff]` it is `members`.",
         "U0123ABCD, slack:T0123ABCD/U0456EFGH",
         pattern=r"(?:[a-z][a-z0-9_-]*:[^/\s]+/)?[^/\s:]+",
         form="people's ids, such as U1 or slack:T1/U1",
     ),
     Setting(
+        "staff_roles",
+        tuple,
+        (),
+        "Discord: the roles whose members are staff: ids such as `456`, or `discord:1/456` for one server only. In `[staff]` it "
+        "is `roles`.",
+        "discord:1097531864209752064/1097531864209752101",
+        pattern=r"(?:discord:[0-9]{1,20}/)?[0-9]{1,20}",
+        form="ids of roles, such as 456 or discord:1/456",
+    ),
+    Setting(
         "staff_admins",
         tuple,
         (),
-        "Who may change how a channel is answered, besides the workspace's own admins. In `[staff]` it is `admins`.",
+        "Who may change how a channel is answered, besides the workspace's own admins (in Discord: who may manage the server). "
+        "In `[staff]` it is `admins`.",
         "U0123ABCD",
         pattern=r"(?:[a-z][a-z0-9_-]*:[^/\s]+/)?[^/\s:]+",
         form="people's ids, such as U1 or slack:T1/U1",
@@ -321,106 +298,7 @@ TABLE: tuple[Setting, ...] = (
         minimum=1,
     ),
     Setting("turns_at_once", int, 100, "Questions that one process answers at the same time.", minimum=1),
-    Setting(
-        "slack_bot_token",
-        str,
-        "",
-        "Slack: the bot token of the one workspace, from OAuth & Permissions on api.slack.com/apps.",
-        variable="SLACK_BOT_TOKEN",
-        pattern=r"(?:xoxe\.)?xoxb-\S+",
-        form="a bot token, which begins with xoxb-",
-        secret=True,
-    ),
-    Setting(
-        "slack_app_token",
-        str,
-        "",
-        "Slack: the app-level token with connections:write, for Socket Mode, which needs no public address.",
-        variable="SLACK_APP_TOKEN",
-        pattern=r"xapp-\S+",
-        form="an app-level token, which begins with xapp-",
-        secret=True,
-    ),
-    Setting(
-        "slack_signing_secret",
-        str,
-        "",
-        "Slack: the signing secret, for events over HTTP. Not needed for Socket Mode.",
-        variable="SLACK_SIGNING_SECRET",
-        secret=True,
-    ),
-    Setting(
-        "slack_client_id",
-        str,
-        "",
-        "Slack: the client id, to be installed into many workspaces (OAuth). It goes with the two below.",
-        variable="SLACK_CLIENT_ID",
-        secret=True,
-    ),
-    Setting(
-        "slack_client_secret",
-        str,
-        "",
-        "Slack: the client secret that belongs to it.",
-        variable="SLACK_CLIENT_SECRET",
-        secret=True,
-    ),
-    Setting(
-        "encryption_key",
-        str,
-        "",
-        'Encrypts the tokens of workspaces that installed the app. Make one: python -c "from cryptography.fernet import '
-        'Fernet; print(Fernet.generate_key().decode())".',
-        pattern=r"[A-Za-z0-9_-]{43}=(?:,[A-Za-z0-9_-]{43}=)*",
-        form="a Fernet key (44 characters of URL-safe base64), or several with commas: the first encrypts, all decrypt",
-        secret=True,
-    ),
-    Setting(
-        "slack_api_url",
-        str,
-        "https://slack.com/api/",
-        "Where Slack's API is: another address for GovSlack, or for a local server in tests.",
-        "https://slack-gov.com/api/",
-        variable="SLACK_API_URL",
-        pattern=r"https?://[^\s/]\S*",
-        form="an address that begins with https:// or http://",
-    ),
-    Setting(
-        "slack_public_url",
-        str,
-        "",
-        "Slack: the public https:// address of this server, to which Slack sends people back who installed the app (OAuth).",
-        "https://support.example.com",
-        pattern=r"https?://[^\s/]\S*",
-        form="an address that begins with https:// or http://",
-    ),
-    Setting(
-        "prompts",
-        tuple,
-        (),
-        "Questions that are suggested to people who open the agent, at most four: a list in frontdesk.toml.",
-        "How do I cancel?, Where is my order?",
-        pattern=r"\S.{0,299}",
-        form="questions of at most 300 characters",
-    ),
-    Setting(
-        "slack_commands",
-        tuple,
-        ("/support", "/handoff"),
-        "Slack: the names of the two slash commands: to ask, and to hand over to a person.",
-        "/support, /handoff",
-        pattern=r"/[a-z0-9_-]{1,31}",
-        form="slash commands, such as /support",
-    ),
-    Setting(
-        "slack_http_address",
-        str,
-        "0.0.0.0:3000",
-        "Slack: where signed events are received when there is no app-level token. Put a proxy with TLS before it.",
-        "0.0.0.0:3000",
-        pattern=ADDRESS,
-        form="HOST:PORT",
-    ),
+    *PLATFORMS,
     Setting(
         "health_address",
         str,

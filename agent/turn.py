@@ -43,6 +43,7 @@ from agent.metrics import Metrics
 from agent.models.base import Payer
 from agent.models.routing import Models
 from agent.policy import wants_person
+from agent.prompting import HISTORY_MESSAGES
 from agent.rooms import Room, Rooms
 from agent.tracing import point
 from knowledge.documents import PUBLIC
@@ -142,8 +143,8 @@ class TurnRunner:
         if run.endswith(WITHDRAW):
             return await self._withdraw(run.removesuffix(WITHDRAW))
         if SHARE in run:
-            turn, _, channel = run.partition(SHARE)
-            return await self._share(run, turn, channel)
+            turn, _, where = run.partition(SHARE)
+            return await self._share(run, turn, where)
         begun = await self._ledger.begin(run)
         point("begun", run)
         if isinstance(begun, Begun):
@@ -382,7 +383,9 @@ class TurnRunner:
         await self._ledger.finish(begun.turn, state, result.summary if isinstance(result, Handoff) and failed else "")
         point("finished", begun.turn)
         self._count(begun, result, state)
-        self._in_background(self._summarise(address))
+        # With the reply, and what may have come meanwhile is counted by the next turn.
+        if len(begun.conversation.messages) + 1 >= HISTORY_MESSAGES:
+            self._in_background(self._summarise(address))
 
     async def _tried(self, work: Callable[[], Awaitable[None]], pauses: tuple[float, ...]) -> None:
         for pause in pauses:
@@ -401,15 +404,16 @@ class TurnRunner:
         if address is not None:
             await self._show(address, turn, Withdrawn())
 
-    async def _share(self, run: str, turn: str, channel: str) -> None:
-        """An answer that one person got is shown to all in the room, once."""
+    async def _share(self, run: str, turn: str, where: str) -> None:
+        """An answer that one person got is shown to all in the room, or in a thread of it, once."""
         found = await self._ledger.answer(turn)
         if found is None:
             return
         answer, question = found
-        address = replace(question.address, thread="")
-        if address.channel != channel:
+        channel, _, thread = where.removeprefix(question.address.channel).partition("/")
+        if channel:
             return
+        address = replace(question.address, thread=thread)
         if any(one.audience != PUBLIC for one in answer.citations) and (
             await self._connectors[address.connector].outsiders(address)
         ):

@@ -25,7 +25,7 @@ from agent.engine import Engine
 from agent.errors import EngineError
 from agent.graph import SupportAgent
 from agent.ledger import Ledger
-from agent.messages import Answer, Deleted, Edited, Feedback, Handoff, Inbound, Message, Shared, Stopped
+from agent.messages import Answer, Deleted, Edited, Feedback, Handoff, Inbound, Message, Shared, Solved, Stopped
 from agent.metrics import Metrics
 from agent.models.routing import Models
 from agent.rooms import Rooms, may_concern, verdict
@@ -132,8 +132,12 @@ class Turns:
             case Stopped():
                 for _ in await self._ledger.stop(inbound):
                     self._runner.changed(str(inbound.address))
+            case Solved():
+                closed = await self._ledger.solve(inbound)
+                if closed is not None:
+                    self._runner.changed(str(closed))
             case Shared():
-                await self._engine.submit(f"{inbound.turn}{SHARE}{inbound.address.channel}", f"share {inbound.turn}")
+                await self._engine.submit(f"{inbound.turn}{SHARE}{inbound.address}", f"share {inbound.turn}")
             case Feedback():
                 await self._ledger.give_feedback(inbound)
 
@@ -320,9 +324,10 @@ class _Overheard:
 
     async def root_of(self, message: Message, taken_in: Mapping[str, tuple[Message, asyncio.Task[None]]]) -> None:
         """Wait until the message that its thread begins with is stored, if that is under way."""
-        root = taken_in.get(f"{message.address.channel}#{message.address.thread}")
-        if root is not None and root[1] is not asyncio.current_task():
-            await asyncio.wait({root[1]})
+        found = [taken_in[one] for one in message.address.ids_of(message.address.thread) if one in taken_in]
+        roots = {task for _, task in found} - {asyncio.current_task()}
+        if roots:
+            await asyncio.wait(roots)
 
 
 class _Flood:
@@ -345,24 +350,26 @@ class _Flood:
         return self._told[message.id]
 
     def _counted(self, message: Message) -> str:
+        # When it was said, not when it came: what was said in hours may come at once, when nobody listened meanwhile.
+        at = message.sent_at.timestamp()
         return max(
-            self._over(f"{message.person}", 60.0, self._limits.person_per_minute),
+            self._over(f"{message.person}", at, 60.0, self._limits.person_per_minute),
             self._over(
                 f"{message.person} {message.address.channel if message.joins else message.address}",
+                at,
                 30.0,
                 self._limits.conversation_per_half_minute,
             ),
         )
 
-    def _over(self, key: str, seconds: float, most: int) -> str:
-        now = time.monotonic()
+    def _over(self, key: str, at: float, seconds: float, most: int) -> str:
         if len(self._times) > _MOST_PEOPLE:
-            self._times = {key: times for key, times in self._times.items() if times and now - times[-1] < 60.0}
+            self._times = {key: times for key, times in self._times.items() if times and abs(at - times[-1]) < 60.0}
         times = self._times.setdefault(key, deque(maxlen=most + 1))
-        while times and now - times[0] > seconds:
+        while times and abs(at - times[0]) > seconds:
             times.popleft()
         full = len(times) > most
-        times.append(now)
+        times.append(at)
         if full:
             return "more"
         return "first" if len(times) > most else ""

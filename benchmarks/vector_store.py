@@ -120,7 +120,7 @@ async def measured(arrangement: str, size: int, queries: int, folder: Path, url:
         "100 at once s": round(together, 2),
         "ready s": round(ready, 2),
         "build s": round(build, 1),
-        "memory MB": memory("self") - round(2 * vectors.nbytes / 1e6),
+        "memory MB": memory("self") - round(vectors.nbytes / 1e6),
         "beside MB": beside,
     }
 

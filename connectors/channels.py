@@ -24,8 +24,11 @@ FORM = {
     "persona": "persona",
 }
 """What admins can change from a platform, by the names in its form."""
+_STAFF = ("staff_channel", "staff_members", "staff_roles", "staff_admins")
 _OURS_ALONE = ("audience", "model")
 """Where others install the app in workspaces of their own, their admins decide neither who reads what nor who is sent it."""
+_ANYBODYS, _DIRECT = "discord", "dm"
+"""A platform on which whoever knows a bot may bring it into a server of their own; and its direct messages."""
 
 
 def address_of(channel: str) -> Address:
@@ -44,6 +47,9 @@ class Channels:
         self._changed: Mapping[str, Mapping[str, str]] = {}
         self._settings = settings
         self._by_channel: dict[str, Settings] = {}
+        staff = [one for name in _STAFF for one in _several(settings[name])]
+        named = [one for one in (*settings.channels, *staff) if one.startswith(f"{_ANYBODYS}:")]
+        self._servers = frozenset(address_of(one).space for one in named)
 
     def settings(self, address: Address) -> Settings:
         """The settings in force at this address."""
@@ -58,10 +64,14 @@ class Channels:
         here = self.settings(address)
         return Room(
             cast("Answering", here["answering"]),
-            frozenset(here["audience"]),
+            frozenset(here["audience"]) if self.is_ours(address) else Room().audiences,
             here["handoff_message"],
             staff_room(here["staff_channel"], address),
         )
+
+    def is_ours(self, address: Address) -> bool:
+        """Whether it is not in a server that somebody else may have brought the bot into: one that no setting names."""
+        return address.connector != _ANYBODYS or address.space == _DIRECT or address.space in self._servers
 
     def persona(self, address: Address) -> Persona:
         """Who the agent speaks for there, and how."""
@@ -98,21 +108,22 @@ class Channels:
                 value = _written(converted[name])
             if name not in here.values or value != _written(here[name]):
                 wanted[name] = value
-        self._check(wanted, by)
+        self._check(address, wanted, by)
         if wanted.get("model"):
             try_model(wanted["model"])
         for name, value in wanted.items():
             await self._ledger.set_channel(address.channel, name, value or None, by)
         await self.refresh()
 
-    def _check(self, wanted: Mapping[str, str], by: str) -> None:
+    def _check(self, address: Address, wanted: Mapping[str, str], by: str) -> None:
         """Raises `SettingsError` for what is settled in files only."""
         if "://" in wanted.get("model", ""):
             raise SettingsError(
                 "model: a server's address is set by the operator.", f"Write it into {FILE}, or choose a preset here."
             )
         admins = self._files["staff_admins"]
-        if self._files["slack_client_id"] and by not in admins and by.rpartition("/")[2] not in admins:
+        others = not self.is_ours(address) or (self._files["slack_client_id"] and address.connector == "slack")
+        if others and by not in admins and by.rpartition("/")[2] not in admins:
             refused = [name for name in _OURS_ALONE if name in wanted]
             if refused:
                 raise SettingsError(
@@ -135,6 +146,10 @@ def staff_room(written: str, address: Address) -> Address | None:
     if not written:
         return None
     return address_of(written) if ":" in written else Address(address.connector, address.space, written)
+
+
+def _several(value: object) -> tuple[str, ...]:
+    return value if isinstance(value, tuple) else (str(value),)
 
 
 def _written(value: object) -> str:

@@ -17,6 +17,8 @@ from connectors.markup import FENCE, HEADING, WHOLE, Fences, goes_on
 
 _ITEM = re.compile(r"[ \t>]{0,40}+(?:[-*+]|\d{1,9}[.)])[ \t]")
 _GAP = re.compile(r"\s+|(?<=[。！？])(?=\S)")  # noqa: RUF001
+_MARK = re.compile(r"(?P<number>\d{1,9}+(?=[.)](?:\s|\Z)))|(?=(?:[-+*]|#{1,6}+)(?:\s|\Z)|>)")
+"""What would begin a list, a heading or a quotation if it stood at the beginning of a line."""
 _ENDS = ".!?。！？…"  # noqa: RUF001
 LONGEST_CLUSTER = 64
 """Characters. Longer ones are nobody's language, and are cut."""
@@ -235,6 +237,9 @@ class _Parts:
             if (self._fresh or not at) and (found := FENCE.match(line, at)):
                 # Where it stands now it would open or close a block of code.
                 start = found.start(1)
+                lead += line[at:start] + "\\"
+            elif at and not verbatim and (found := _MARK.match(line, at)):
+                start = found.end()
                 lead += line[at:start] + "\\"
             end = cuts.before(start, self._room() - self._length(lead), must=self._fresh)
             if end == start:

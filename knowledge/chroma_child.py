@@ -28,8 +28,9 @@ AT_ONCE = 5_000
 AT_ONCE_BY_HTTP = 500
 """Rows in one call to a server: about 4 MB of JSON."""
 THREADS_BY_HTTP = 8
-FOUND = 0.75
-"""The least share of probes that have to be found: a graph may miss one now and then, a broken one misses nearly all."""
+FOUND = 0.4
+"""The least share of probes that have to be found. Chroma's graph misses up to a third of passages that are nearly the same as
+many others, as measured on 62 of which 43 differ; one that has lost its files misses nearly all."""
 SAME = 0.01
 """How far a cosine may be from 1 when it is of two copies of one vector."""
 

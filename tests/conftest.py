@@ -22,7 +22,7 @@ LOOPBACK = ("127.", "localhost", "::1", "0.0.0.0")
 # Before anything is imported or any fixture is made: no setting, key or proxy of the machine reaches a test, nor a person's
 # home directory. Subprocesses inherit it.
 for name in list(os.environ):
-    ours = name == "DATABASE_URL" or name.startswith(("FRONTDESK_", "SLACK_", "DBOS_", "CHROMA_"))
+    ours = name == "DATABASE_URL" or name.startswith(("FRONTDESK_", "SLACK_", "DISCORD_", "DBOS_", "CHROMA_"))
     foreign = name.endswith("_API_KEY") or name.startswith(("OPENAI_", "LANGSMITH_", "LANGCHAIN_", "HF_"))
     if ours or foreign or name.lower().endswith("_proxy"):
         del os.environ[name]

@@ -69,19 +69,20 @@ def test_broad_excepts_are_where_the_house_allows_them() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.ExceptHandler):
                 caught = ast.unparse(node.type) if node.type else "everything"
-                if caught in ("everything", "Exception", "BaseException"):
+                raised_again = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None
+                if caught in ("everything", "Exception", "BaseException") and not raised_again:
                     broad.append(name)
-    assert sorted(broad) == [
-        "agent.session",
-        "agent.turn",
-        "connectors.cli",
-        "knowledge.chroma_child",
-    ]
+    # Discord's listen loop has two parts: what the gateway tells, and what was missed.
+    listening = ["connectors.discord.hearing", "connectors.discord.lanes"]
+    assert sorted(broad) == ["agent.session", "agent.turn", "connectors.cli", *listening, "knowledge.chroma_child"]
 
 
 def test_importing_loads_nothing_heavy() -> None:
+    # The connector for Discord is made of the library's classes. Nobody imports it but who connects; its settings are light.
+    light = {"connectors.discord", "connectors.discord.settings", "connectors.discord.errors", "connectors.discord.ids"}
+    names = sorted(name for name in MODULES if not name.startswith("connectors.discord") or name in light)
     code = (
-        f"import importlib, sys\nfor name in {sorted(MODULES)!r}:\n    importlib.import_module(name)\n"
+        f"import importlib, sys\nfor name in {names!r}:\n    importlib.import_module(name)\n"
         "heavy = {'openai', 'chromadb', 'langgraph', 'onnxruntime', 'tokenizers', 'bm25s', 'discord', 'slack_bolt'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

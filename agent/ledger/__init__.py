@@ -1,7 +1,7 @@
 """What has to outlive the process: what was said, what is to be answered and was, tickets, and what models cost.
 
     Ledger = Transcript (what people say) + Replies (turns and posts) + Desk (tickets, feedback, settings of channels)
-             + Erasure (forgetting) + Calls (model calls)
+             + Listening (what was heard) + Erasure (forgetting) + Calls (model calls)
 
 It is kept beside the library in its SQLite file, or in PostgreSQL. Each verb is one transaction, in a thread: a process that is
 killed leaves every verb done or undone.
@@ -17,6 +17,7 @@ from agent.ledger.calls import ABANDONED, KEYS, Calls, Key, UsageRow, percentile
 from agent.ledger.database import Database
 from agent.ledger.desk import Desk
 from agent.ledger.erasure import Erasure
+from agent.ledger.listening import Listening
 from agent.ledger.records import (
     FINAL,
     Accepted,
@@ -58,7 +59,7 @@ __all__ = [
 ]
 
 
-class Ledger(Transcript, Replies, Desk, Erasure, Calls):
+class Ledger(Transcript, Replies, Desk, Listening, Erasure, Calls):
     """The verbs over the tables. `source` is the data directory, or the URL of a PostgreSQL database, or an engine.
 
     An engine is the caller's to dispose of. Nothing is opened before it is first used.

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-SCHEMA = Schema(VERSION_TABLE, ("0001",), Path(__file__).parent / "migrations")
+SCHEMA = Schema(VERSION_TABLE, ("0001", "0002"), Path(__file__).parent / "migrations")
 _TRIES = 3
 
 

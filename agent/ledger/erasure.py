@@ -38,6 +38,13 @@ class Erasure(Part):
         await self._database.run(self._database.forget_erased, wholly=True)
         return erased
 
+    async def known_as(self, connector: str, author: str) -> list[str]:
+        """The persons, such as "discord:1/5", that are one account of a platform on which it is the same everywhere.
+
+        Raises `StoreError`.
+        """
+        return await self._database.read(_known_as, storable(connector), storable(author))
+
     async def prune(self, older_than: datetime) -> Erased:
         """Forget the conversations in which nothing came since then and no ticket is open. Raises `StoreError`."""
         erased = await self._database.write(_prune, older_than)
@@ -83,6 +90,16 @@ def _erase(connection: Connection, person: str) -> Erased:
     connection.execute(update(channel_settings).where(channel_settings.c.set_by.in_(known_as)).values(set_by=""))
     count.nameless(model_calls.c.person == person)
     return count.erased()
+
+
+def _known_as(connection: Connection, connector: str, author: str) -> list[str]:
+    found: set[str] = set()
+    for column in (messages.c.person, conversations.c.customer, tickets.c.customer, model_calls.c.person):
+        named = and_(
+            column.startswith(f"{connector}:", autoescape=True), column.endswith(f"/{author}", autoescape=True)
+        )
+        found.update(connection.execute(select(column).where(named).distinct()).scalars())
+    return sorted(found)
 
 
 def _prune(connection: Connection, older_than: datetime) -> Erased:

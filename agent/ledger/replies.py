@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, or_, select, update
 
 from agent.ledger.database import Part
 from agent.ledger.records import (
@@ -28,7 +28,7 @@ from agent.ledger.records import (
     storable,
 )
 from agent.ledger.tables import conversations, messages, posts, tickets, turns
-from agent.ledger.transcript import history, locked, pending
+from agent.ledger.transcript import ADD_MESSAGE, MESSAGE, history, locked, pending
 from agent.messages import Address, Answer, Conversation, Handoff, Message, Post
 from knowledge.documents import PUBLIC
 
@@ -125,11 +125,25 @@ class Replies(Part):
         return await self._database.read(_turn_of_post, storable(channel), storable(post))
 
 
+# What each turn needs is written once, as in `transcript`.
+_TURN = select(turns).where(turns.c.id == bindparam("of"))
+_CONVERSATION_OF = select(turns.c.conversation).where(turns.c.id == bindparam("of"))
+_ANSWERED_BY = select(messages.c.answered_by).where(messages.c.id == bindparam("of"))
+_REPLY_IN = select(messages.c.reply_in).where(messages.c.id == bindparam("of"), messages.c.deleted_at.is_(None))
+_SET = update(turns).where(turns.c.id == bindparam("of"))
+_SET_OPEN = _SET.where(turns.c.state.not_in(FINAL))
+_SET_MESSAGES = update(messages).where(messages.c.id.in_(bindparam("of", expanding=True)))
+_TOUCH = update(conversations).where(conversations.c.id == bindparam("of"))
+_POSTS = select(posts).where(posts.c.turn == bindparam("of")).order_by(posts.c.part)
+_DROP_POST = delete(posts).where(posts.c.turn == bindparam("of"), posts.c.part == bindparam("which"))
+_ADD_POST = insert(posts)
+
+
 def _locked_turn(connection: Connection, turn: str) -> tuple[Row[Any], Row[Any]] | None:
     """A turn and its conversation, which is locked first, as everywhere."""
-    conversation = connection.execute(select(turns.c.conversation).where(turns.c.id == turn)).scalar()
+    conversation = connection.execute(_CONVERSATION_OF, {"of": turn}).scalar()
     row = locked(connection, conversation) if conversation is not None else None
-    found = connection.execute(select(turns).where(turns.c.id == turn)).one_or_none()
+    found = connection.execute(_TURN, {"of": turn}).one_or_none()
     return (found, row) if found is not None and row is not None else None
 
 
@@ -137,12 +151,11 @@ def _again_of(connection: Connection, turn: Row[Any]) -> str | None:
     """The turn whose answer this one makes anew."""
     if turn.id == turn.message:
         return None
-    query = select(messages.c.answered_by).where(messages.c.id == turn.message)
-    return connection.execute(query).scalar() or str(turn.message)
+    return connection.execute(_ANSWERED_BY, {"of": turn.message}).scalar() or str(turn.message)
 
 
 def _set(connection: Connection, turn: str, **values: Any) -> None:
-    connection.execute(update(turns).where(turns.c.id == turn).values(**values))
+    connection.execute(_SET, {"of": turn, **values})
 
 
 def _ended(connection: Connection, turn: Row[Any], row: Row[Any], state: str) -> Ended:
@@ -189,16 +202,14 @@ def _begin(connection: Connection, turn: str, again: bool) -> Begun | Ended | No
 
 def _place(connection: Connection, turn: Row[Any], asked: tuple[Message, ...]) -> str:
     """Where the reply belongs: under the message that the turn is of, even if more was asked since."""
-    own = connection.execute(
-        select(messages.c.reply_in).where(messages.c.id == turn.message, messages.c.deleted_at.is_(None))
-    ).scalar()
+    own = connection.execute(_REPLY_IN, {"of": turn.message}).scalar()
     return str(own) if own is not None else asked[0].reply_in
 
 
 def _merged(connection: Connection, turn: Row[Any], of: str | None) -> bool:
     """Whether the question was answered by another turn, or edited once more since this turn was made for it."""
     if of is None:
-        by = connection.execute(select(messages.c.answered_by).where(messages.c.id == turn.message)).scalar()
+        by = connection.execute(_ANSWERED_BY, {"of": turn.message}).scalar()
         return by is not None and by != turn.id
     newer = select(turns.c.id).where(turns.c.message == turn.message, turns.c.id > turn.id, turns.c.state.not_in(FINAL))
     return turn.result is None and connection.execute(newer.limit(1)).scalar() is not None
@@ -247,7 +258,7 @@ def _decide(
     if of is None:
         values["answered_by"] = found.id
     if values:
-        connection.execute(update(messages).where(messages.c.id.in_([one.id for one in asked])).values(**values))
+        connection.execute(_SET_MESSAGES, {"of": [one.id for one in asked], **values})
     _keep_reply(connection, row, of or found.id, result, asked[-1], now)
     ticket, new = found.ticket, False
     if isinstance(result, Handoff):
@@ -256,7 +267,7 @@ def _decide(
         if ticket is None:
             ticket, new = _open_ticket(connection, row, found.id, result, asked[-1].person, question)
     _set(connection, found.id, state="decided", result=result_json(result), decided_at=now, ticket=ticket)
-    connection.execute(update(conversations).where(conversations.c.id == row.id).values(updated_at=now))
+    connection.execute(_TOUCH, {"of": row.id, "updated_at": now})
     return Decided(ticket, new)
 
 
@@ -267,11 +278,10 @@ def _is_internal(result: Answer | Handoff) -> bool:
 def _keep_reply(
     connection: Connection, row: Row[Any], turn: str, result: Answer | Handoff, question: Message, now: datetime
 ) -> None:
-    said, text = messages.c.id == _reply_id(turn), storable(result.text)
-    if connection.execute(select(messages.c.id).where(said)).scalar() is not None:
-        changed = update(messages).where(said)
+    text = storable(result.text)
+    if connection.execute(MESSAGE, {"of": _reply_id(turn)}).one_or_none() is not None:
         values = {"outcome": result.outcome, "internal": _is_internal(result), "edited_at": now, "deleted_at": None}
-        connection.execute(changed.values(text=text, **values))
+        connection.execute(_SET_MESSAGES, {"of": [_reply_id(turn)], "text": text, **values})
         return
     reply = Message(
         id=_reply_id(turn),
@@ -284,7 +294,7 @@ def _keep_reply(
         sent_at=max(now, question.sent_at + timedelta(microseconds=1)),
         outcome=result.outcome,
     )
-    connection.execute(insert(messages).values(message_row(reply, row.id)))
+    connection.execute(ADD_MESSAGE, message_row(reply, row.id))
 
 
 def _open_ticket(
@@ -328,9 +338,8 @@ def _reopen(connection: Connection, turn: str) -> None:
 
 
 def _finish(connection: Connection, turn: str, state: str, error: str) -> None:
-    open_one = update(turns).where(turns.c.id == turn, turns.c.state.not_in(FINAL))
     error = storable(error)[:_MOST_ERROR]
-    connection.execute(open_one.values(state=state, error=error, finished_at=datetime.now(UTC)))
+    connection.execute(_SET_OPEN, {"of": turn, "state": state, "error": error, "finished_at": datetime.now(UTC)})
 
 
 def _undelivered(connection: Connection, turn: str, error: str, question: str) -> Decided | None:
@@ -422,7 +431,7 @@ def _counts(connection: Connection) -> Counts:
 
 
 def _posts(connection: Connection, turn: str) -> list[Post]:
-    found = connection.execute(select(posts).where(posts.c.turn == turn).order_by(posts.c.part))
+    found = connection.execute(_POSTS, {"of": turn})
     return [Post(row.turn, row.part, row.id) for row in found]
 
 
@@ -432,10 +441,9 @@ def _keep_post(connection: Connection, post: Post) -> None:
     if locked_turn is None:
         return
     found, row = locked_turn
-    one = (posts.c.turn == found.id) & (posts.c.part == post.part)
-    connection.execute(delete(posts).where(one))
+    connection.execute(_DROP_POST, {"of": found.id, "which": post.part})
     values = {"turn": found.id, "part": post.part, "id": storable(post.id), "channel": address_of(row).channel}
-    connection.execute(insert(posts).values(values))
+    connection.execute(_ADD_POST, values)
 
 
 def _forget_posts(connection: Connection, turn: str) -> None:

@@ -162,6 +162,13 @@ channel_settings = Table(
     Column("set_at", UtcDateTime, nullable=False),
 )
 
+marks = Table(
+    "marks",
+    metadata,
+    Column("connector", Text, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+)
+
 model_calls = Table(
     "model_calls",
     metadata,

@@ -5,10 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, case, func, insert, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from agent.ledger.database import Part
 from agent.ledger.records import (
@@ -24,8 +39,8 @@ from agent.ledger.records import (
     storable_all,
     storable_message,
 )
-from agent.ledger.tables import conversations, messages, posts, turns
-from agent.messages import Address, Attachment, Conversation, Deleted, Edited, Message, Stopped, Summary
+from agent.ledger.tables import conversations, messages, posts, tickets, turns
+from agent.messages import Address, Attachment, Conversation, Deleted, Edited, Message, Solved, Stopped, Summary
 from agent.rooms import Glance
 
 JOIN_SECONDS = 900
@@ -40,7 +55,8 @@ class Transcript(Part):
     async def accept(self, message: Message) -> Accepted:
         """Store a message, in its conversation; a customer's gets a turn. Once: `new` is false for one that is known.
 
-        What staff say makes the conversation theirs, until a customer addresses the agent again. Raises `StoreError`.
+        What staff say makes the conversation theirs, with what is not answered yet, until a customer addresses the agent
+        again. Raises `StoreError`.
         """
         return await self._database.write(_accept, storable_message(message))
 
@@ -60,6 +76,13 @@ class Transcript(Part):
         """End the turns of the conversation that are not decided yet; their ids. Raises `StoreError`."""
         return await self._database.write(_stop, storable_address(stopped.address))
 
+    async def solve(self, solved: Solved) -> Address | None:
+        """Close a conversation and its open ticket, and end its turns that are not decided yet. Raises `StoreError`.
+
+        What was said after that moment stands. Its address; `None` when it is not known.
+        """
+        return await self._database.write(_solve, solved)
+
     async def read_attachments(self, message: str, attachments: Sequence[Attachment]) -> None:
         """Keep what was read of the files of a message, unless it was deleted meanwhile. Raises `StoreError`."""
         await self._database.write(_read_attachments, storable(message), attachments)
@@ -77,28 +100,55 @@ class Transcript(Part):
         await self._database.write(_summarised, storable(str(conversation)), summary)
 
 
+# What each turn needs is written once: to make a statement takes several times as long as to run it. `of` is whose row it is.
+_CONVERSATION = select(conversations).where(conversations.c.id == bindparam("of"))
+_CONVERSATION_LOCKED = _CONVERSATION.with_for_update(key_share=True)
+_BUMP = (
+    update(conversations)
+    .where(conversations.c.id == bindparam("of"))
+    .values(revision=conversations.c.revision + 1, updated_at=bindparam("now"))
+)
+ADD_MESSAGE, _ADD_CONVERSATION, _ADD_TURN = insert(messages), insert(conversations), insert(turns)
+MESSAGE = select(messages).where(messages.c.id == bindparam("of"))
+_CONVERSATION_OF = select(messages.c.conversation).where(messages.c.id == bindparam("of"))
+_HISTORY = (
+    select(messages)
+    .where(messages.c.conversation == bindparam("of"), messages.c.deleted_at.is_(None))
+    .order_by(messages.c.sent_at.desc(), messages.c.id.desc())
+    .limit(MOST_MESSAGES)
+)
+_WAITING = (
+    select(func.count())
+    .select_from(turns)
+    .where(turns.c.conversation == bindparam("of"), turns.c.state.in_(("queued", "running")))
+)
+_BEGUN = select(messages.c.conversation).where(messages.c.id.in_(bindparam("beginnings", expanding=True))).limit(1)
+_POSTED = (
+    select(turns.c.conversation)
+    .join(posts, posts.c.turn == turns.c.id)
+    .where(posts.c.id == bindparam("thread"), posts.c.channel == bindparam("channel"))
+    .limit(1)
+)
+_IN_THREAD = select(conversations).where(
+    conversations.c.id.in_([bindparam("of"), _BEGUN.scalar_subquery(), _POSTED.scalar_subquery()])
+)
+
+
 def history(connection: Connection, conversation: Row[Any]) -> tuple[Message, ...]:
     """What was said last and not deleted, oldest first."""
-    table = messages.c
-    query = select(messages).where(table.conversation == conversation.id, table.deleted_at.is_(None))
-    newest = connection.execute(query.order_by(table.sent_at.desc(), table.id.desc()).limit(MOST_MESSAGES)).all()
+    newest = connection.execute(_HISTORY, {"of": conversation.id}).all()
     address = address_of(conversation)
     return tuple(message_of(row, address) for row in reversed(newest))
 
 
 def locked(connection: Connection, conversation: str) -> Row[Any] | None:
     """The row of a conversation, which nobody else changes until the end of the transaction."""
-    query = select(conversations).where(conversations.c.id == conversation)
-    return connection.execute(query.with_for_update(key_share=True)).one_or_none()
+    return connection.execute(_CONVERSATION_LOCKED, {"of": conversation}).one_or_none()
 
 
 def bump(connection: Connection, conversation: str, **values: Any) -> None:
     """Tell that something came in."""
-    connection.execute(
-        update(conversations)
-        .where(conversations.c.id == conversation)
-        .values(revision=conversations.c.revision + 1, updated_at=datetime.now(UTC), **values)
-    )
+    connection.execute(_BUMP, {"of": conversation, "now": datetime.now(UTC), **values})
 
 
 def _accept(connection: Connection, message: Message) -> Accepted:
@@ -106,28 +156,32 @@ def _accept(connection: Connection, message: Message) -> Accepted:
     if connection.dialect.name == "postgresql":
         key = int.from_bytes(sha256(message.address.channel.encode()).digest()[:8], "big", signed=True)
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
-    known = connection.execute(select(messages.c.conversation).where(messages.c.id == message.id)).scalar()
+    known = connection.execute(_CONVERSATION_OF, {"of": message.id}).scalar()
     if known is not None:
-        row = connection.execute(select(conversations).where(conversations.c.id == known)).one()
+        row = connection.execute(_CONVERSATION, {"of": known}).one()
         turn = connection.execute(select(turns.c.id).where(turns.c.id == message.id)).scalar()
         return Accepted(turn, address_of(row), False, _waiting(connection, known))
 
-    found = _found(connection, message.address) or _joined(connection, message)
+    found = conversation_at(connection, message.address) or _joined(connection, message)
     customer = message.person if message.role == "customer" else ""
     if found is None:
         conversation, mode = message.address, "agent"
-        connection.execute(insert(conversations).values(_new(message, customer)))
+        connection.execute(_ADD_CONVERSATION, _new(message, customer))
     else:
         row = locked(connection, found.id) or found
         conversation, mode, customer = address_of(row), row.mode, row.customer or customer
         if str(message.address) != row.id:
             message = replace(message, reply_in=message.reply_in or message.address.thread)
     message = replace(message, address=conversation)
-    answered = message.role == "customer" and (mode == "agent" or message.addressed)
+    # One that was closed goes on.
+    answered = message.role == "customer" and (mode != "staff" or message.addressed)
     mode = "agent" if answered else "staff" if message.role == "staff" else mode
-    connection.execute(insert(messages).values(message_row(message, str(conversation))))
+    connection.execute(ADD_MESSAGE, message_row(message, str(conversation)))
+    if message.role == "staff":
+        # They have taken over: what the agent is writing, or has still to begin, is theirs to answer.
+        _end_undecided(connection, str(conversation), "withdrawn", messages.c.sent_at <= message.sent_at)
     if answered:
-        connection.execute(insert(turns).values(new_turn(message.id, str(conversation), message.id)))
+        connection.execute(_ADD_TURN, new_turn(message.id, str(conversation), message.id))
     bump(connection, str(conversation), mode=mode, customer=customer)
     waiting = _waiting(connection, str(conversation))
     return Accepted(message.id if answered else None, conversation, True, waiting)
@@ -162,15 +216,13 @@ def _new(message: Message, customer: str) -> dict[str, Any]:
     }
 
 
-def _found(connection: Connection, address: Address) -> Row[Any] | None:
+def conversation_at(connection: Connection, address: Address) -> Row[Any] | None:
     """The conversation at an address: its own, or that of the message or post that the thread began with."""
-    ids: list[Any] = [str(address)]
+    values: dict[str, Any] = {"of": str(address)}
     if address.thread:
-        begun = select(messages.c.conversation).where(messages.c.id == f"{address.channel}#{address.thread}")
-        posted = select(turns.c.conversation).join(posts, posts.c.turn == turns.c.id)
-        posted = posted.where(posts.c.id == address.thread, posts.c.channel == address.channel).limit(1)
-        ids += [begun.scalar_subquery(), posted.scalar_subquery()]
-    found = connection.execute(select(conversations).where(conversations.c.id.in_(ids))).all()
+        values |= {"beginnings": address.ids_of(address.thread)}
+        values |= {"thread": address.thread, "channel": address.channel}
+    found = connection.execute(_IN_THREAD if address.thread else _CONVERSATION, values).all()
     return min(found, key=lambda row: row.id != str(address), default=None)
 
 
@@ -196,13 +248,11 @@ def _joined(connection: Connection, message: Message) -> Row[Any] | None:
 
 
 def _waiting(connection: Connection, conversation: str) -> int:
-    query = select(func.count()).select_from(turns)
-    query = query.where(turns.c.conversation == conversation, turns.c.state.in_(("queued", "running")))
-    return int(connection.execute(query).scalar_one())
+    return int(connection.execute(_WAITING, {"of": conversation}).scalar_one())
 
 
 def _glance(connection: Connection, address: Address) -> Glance | None:
-    row = _found(connection, address)
+    row = conversation_at(connection, address)
     if row is None:
         return None
     table = messages.c
@@ -283,23 +333,56 @@ def _delete(connection: Connection, deleted: Deleted) -> Change | None:
 
 
 def _stop(connection: Connection, address: Address) -> tuple[str, ...]:
-    found = _found(connection, address)
+    found = conversation_at(connection, address)
     row = locked(connection, found.id) if found is not None else None
     if row is None:
         return ()
-    undecided = select(turns.c.id).where(
-        turns.c.conversation == row.id, turns.c.state.in_(("queued", "running")), turns.c.result.is_(None)
-    )
-    ids = tuple(connection.execute(undecided.order_by(turns.c.created_at, turns.c.id)).scalars())
-    for turn in ids:
-        connection.execute(
-            update(turns).where(turns.c.id == turn).values(state="stopped", finished_at=datetime.now(UTC))
-        )
-        of_it = update(messages).where(messages.c.id == turn, messages.c.answered_by.is_(None))
-        connection.execute(of_it.values(answered_by=turn))
+    ids = _end_undecided(connection, row.id, "stopped")
     if ids:
         bump(connection, row.id)
     return ids
+
+
+def _end_undecided(
+    connection: Connection, conversation: str, state: str, *which: ColumnElement[bool]
+) -> tuple[str, ...]:
+    """End the turns of a conversation that are not decided yet; `which` are conditions on what they answer."""
+    undecided = (
+        select(turns.c.id)
+        .join(messages, messages.c.id == turns.c.message)
+        .where(turns.c.conversation == conversation, turns.c.state.in_(("queued", "running")), turns.c.result.is_(None))
+    )
+    found = connection.execute(undecided.where(*which).order_by(turns.c.created_at, turns.c.id))
+    ids = tuple(found.scalars())
+    for turn in ids:
+        connection.execute(update(turns).where(turns.c.id == turn).values(state=state, finished_at=datetime.now(UTC)))
+        of_it = update(messages).where(messages.c.id == turn, messages.c.answered_by.is_(None))
+        connection.execute(of_it.values(answered_by=turn))
+    return ids
+
+
+def _solve(connection: Connection, solved: Solved) -> Address | None:
+    turn = select(turns.c.conversation).where(turns.c.id == storable(solved.turn))
+    conversation = connection.execute(turn).scalar()
+    if conversation is None:
+        found = conversation_at(connection, storable_address(solved.address))
+        conversation = found.id if found is not None else None
+    row = locked(connection, conversation) if conversation is not None else None
+    if row is None:
+        return None
+    ended = _end_undecided(connection, row.id, "stopped", messages.c.sent_at <= solved.solved_at)
+    mode = row.mode
+    later = select(messages.c.id).where(
+        messages.c.conversation == row.id, messages.c.role == "customer", messages.c.sent_at > solved.solved_at
+    )
+    if connection.execute(later.limit(1)).scalar() is None:
+        by = f"{solved.address.connector}:{solved.address.space}/{solved.author}"
+        opened = update(tickets).where(tickets.c.conversation == row.id, tickets.c.status == "open")
+        connection.execute(opened.values(status="resolved", resolved_at=solved.solved_at, resolved_by=storable(by)))
+        mode = "closed"
+    if ended or mode != row.mode:
+        bump(connection, row.id, mode=mode)
+    return address_of(row)
 
 
 def _read_attachments(connection: Connection, message: str, attachments: Sequence[Attachment]) -> None:
@@ -310,7 +393,7 @@ def _read_attachments(connection: Connection, message: str, attachments: Sequenc
 
 
 def _conversation(connection: Connection, conversation: str) -> Conversation | None:
-    row = connection.execute(select(conversations).where(conversations.c.id == conversation)).one_or_none()
+    row = connection.execute(_CONVERSATION, {"of": conversation}).one_or_none()
     return conversation_of(row, history(connection, row)) if row is not None else None
 
 
@@ -330,17 +413,24 @@ def _summarised(connection: Connection, conversation: str, summary: Summary) -> 
 
 def pending(connection: Connection, turn: Row[Any], again_of: str | None, address: Address) -> tuple[Message, ...]:
     """The messages that a turn answers: those that it took on, and until it is decided all that wait."""
+    own = connection.execute(MESSAGE, {"of": turn.message}).one_or_none()
+    # What only its author may read is answered by itself.
+    private = own is not None and bool(own.private_reply)
+    query = _pending(undecided=again_of is None and turn.result is None, private=private)
+    values = {"of": turn.conversation, "by": again_of or turn.id} | ({"only": turn.message} if private else {})
+    return tuple(message_of(row, address) for row in connection.execute(query, values))
+
+
+@cache
+def _pending(*, undecided: bool, private: bool) -> Select[Any]:
     table = messages.c
-    own = connection.execute(select(messages).where(table.id == turn.message)).one_or_none()
-    covered = table.answered_by == (again_of or turn.id)
-    if again_of is None and turn.result is None:
+    covered = table.answered_by == bindparam("by")
+    if undecided:
         # A message whose own turn is over (quiet, failed) waits for nothing.
         open_turn = select(turns.c.id).where(turns.c.id == table.id, turns.c.state.not_in(FINAL)).exists()
         covered = or_(covered, and_(table.answered_by.is_(None), open_turn))
     query = select(messages).where(
-        table.conversation == turn.conversation, table.role == "customer", table.deleted_at.is_(None), covered
+        table.conversation == bindparam("of"), table.role == "customer", table.deleted_at.is_(None), covered
     )
-    # What only its author may read is answered by itself.
-    private = own is not None and own.private_reply
-    query = query.where(table.id == turn.message if private else table.private_reply == "")
-    return tuple(message_of(row, address) for row in connection.execute(query.order_by(table.sent_at, table.id)))
+    query = query.where(table.id == bindparam("only") if private else table.private_reply == "")
+    return query.order_by(table.sent_at, table.id)

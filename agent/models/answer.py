@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agent.errors import ModelBroken, ModelFiltered
 from agent.messages import Usage
@@ -15,9 +15,6 @@ from agent.models.loops import Loop
 from agent.models.presets import Endpoint
 from agent.models.pricing import estimated_prompt_tokens, estimated_tokens
 from agent.models.refusals import reason_of
-
-if TYPE_CHECKING:
-    from openai.types.chat import ChatCompletionChunk
 
 LONGEST_ANSWER = 20_000
 """Characters of visible text, and"""
@@ -88,36 +85,39 @@ class AnswerSoFar:
         """About how many tokens of answer there are."""
         return estimated_tokens(self._visible)
 
-    def take(self, chunk: ChatCompletionChunk) -> str:
-        """The visible text of one chunk. Raises `ModelError` when the chunk is an error in disguise."""
+    def take(self, chunk: Mapping[str, Any]) -> str:
+        """The visible text of one chunk. Raises `ModelError` when the chunk is an error in disguise.
+
+        Also `AttributeError`, `TypeError`, `LookupError` and `ValueError`: nobody has checked what is in it.
+        """
         self._started = True
-        if (error := (chunk.model_extra or {}).get("error")) is not None:
+        if (error := chunk.get("error")) is not None:
             raise self._disguised(error)
-        if getattr(chunk, "usage", None) is not None:
-            self.reported = chunk.usage
-        if not chunk.choices:
+        if chunk.get("usage") is not None:
+            self.reported = chunk["usage"]
+        if not chunk.get("choices"):
             return ""
-        choice = chunk.choices[0]
+        choice = chunk["choices"][0]
         ended = self._finish is not None
-        self._finish = choice.finish_reason or self._finish
-        delta = choice.delta
+        self._finish = choice.get("finish_reason") or self._finish
+        delta = choice.get("delta")
         # Some servers send no delta. A second answer beside the first, and what comes behind its end, are not the answer.
-        if not delta or choice.index or ended:
+        if not delta or choice.get("index") or ended:
             return ""
-        if extra := delta.model_extra:
-            for field in _REASONING:
-                if isinstance(extra.get(field), str):
-                    self._reasoning.append(extra[field])
-                    self._count(extra[field])
-        if isinstance(getattr(delta, "refusal", None), str) and delta.refusal:
-            raise ModelFiltered(f"{self._name} refused: {delta.refusal[:200]}")
-        for call in delta.tool_calls or ():
+        for field in _REASONING:
+            if isinstance(thought := delta.get(field), str):
+                self._reasoning.append(thought)
+                self._count(thought)
+        if isinstance(refusal := delta.get("refusal"), str) and refusal:
+            raise ModelFiltered(f"{self._name} refused: {refusal[:200]}")
+        for call in delta.get("tool_calls") or ():
             self._take_call(call)
-        if not isinstance(delta.content, str):
+        content = delta.get("content")
+        if not isinstance(content, str):
             return ""
-        self._received.append(delta.content)
-        self._count(delta.content)
-        return self._shown(self._visible_text.feed(delta.content.translate(_UNSEEN)))
+        self._received.append(content)
+        self._count(content)
+        return self._shown(self._visible_text.feed(content.translate(_UNSEEN)))
 
     def end(self) -> tuple[str, Chunk]:
         """What was held back, and the last chunk. Raises `ModelError` unless the answer is whole."""
@@ -167,14 +167,16 @@ class AnswerSoFar:
             raise ModelBroken(f"{self._name} went round in circles; it was cut off.")
         return text
 
-    def _take_call(self, call: Any) -> None:
+    def _take_call(self, call: Mapping[str, Any]) -> None:
         """A piece of a tool call; its parts come with the first piece, its arguments in many."""
-        index = call.index if isinstance(call.index, int) else len(self._calls)
+        index = call.get("index")
+        index = index if isinstance(index, int) else len(self._calls)
         known = self._calls.setdefault(index, {"id": "", "name": "", "arguments": ""})
-        known["id"] = call.id or known["id"]
-        if call.function is not None:
-            known["name"] = call.function.name or known["name"]
-            given = call.function.arguments
+        known["id"] = call.get("id") or known["id"]
+        function = call.get("function")
+        if function is not None:
+            known["name"] = function.get("name") or known["name"]
+            given = function.get("arguments")
             known["arguments"] += given if isinstance(given, str) else json.dumps(given) if given else ""
             self._count(known["arguments"][-200:])
 
@@ -202,8 +204,7 @@ class AnswerSoFar:
             thought = estimated_tokens("".join(self._reasoning))
             usage = Usage(asked, thought + estimated_tokens("".join(self._received)), None, estimated=True)
             usage = replace(usage, reasoning_tokens=thought)
-        extra = getattr(self.reported, "model_extra", None) or {}
-        cost = extra.get("cost")
+        cost = _inside(self.reported, "cost")
         if isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost <= MOST_USD:
             return replace(usage, cost_usd=float(cost))
         return replace(usage, cost_usd=self._endpoint.price.cost(usage))
@@ -214,13 +215,11 @@ class AnswerSoFar:
         prompt, completion = _tokens(told, "prompt_tokens"), _tokens(told, "completion_tokens")
         if prompt is None or completion is None or (prompt == 0 and completion == 0):
             return None
-        extra = getattr(told, "model_extra", None) or {}
-        within = getattr(told, "prompt_tokens_details", None)
-        cached = _tokens(within, "cached_tokens") or _whole(extra.get("prompt_cache_hit_tokens")) or 0
-        cached = cached or _whole(extra.get("cached_tokens")) or 0
-        details = getattr(within, "model_extra", None) or {}
-        written = _tokens(within, "cache_write_tokens") or _whole(details.get("cache_creation_input_tokens")) or 0
-        thought = _tokens(getattr(told, "completion_tokens_details", None), "reasoning_tokens") or 0
+        within = _inside(told, "prompt_tokens_details")
+        cached = _tokens(within, "cached_tokens") or _tokens(told, "prompt_cache_hit_tokens")
+        cached = cached or _tokens(told, "cached_tokens") or 0
+        written = _tokens(within, "cache_write_tokens") or _tokens(within, "cache_creation_input_tokens") or 0
+        thought = _tokens(_inside(told, "completion_tokens_details"), "reasoning_tokens") or 0
         return Usage(
             prompt, completion, None, False, min(cached, prompt), min(written, prompt), min(thought, completion)
         )
@@ -232,27 +231,22 @@ def tokens_asked(prompt: Prompt) -> int:
     return estimated_prompt_tokens(message.content for message in prompt.messages) + images * IMAGE_TOKENS
 
 
-def has_finish(chunk: ChatCompletionChunk) -> bool:
+def has_finish(chunk: Mapping[str, Any]) -> bool:
     """Whether a chunk says that the answer is at its end."""
-    return bool(chunk.choices) and chunk.choices[0].finish_reason is not None
+    return bool(chunk.get("choices")) and chunk["choices"][0].get("finish_reason") is not None
 
 
-def has_content(chunk: ChatCompletionChunk) -> bool:
+def has_content(chunk: Mapping[str, Any]) -> bool:
     """Whether a chunk is progress: text, a tool call, or thinking, which is never shown but is work."""
-    if not chunk.choices:
-        return False
-    delta = chunk.choices[0].delta
-    if not delta:  # some servers send none
-        return False
-    if delta.content or delta.tool_calls:
-        return True
-    extra = delta.model_extra
-    return extra is not None and any(extra.get(field) for field in _REASONING)
+    # Some servers send no delta.
+    delta: Any = chunk["choices"][0].get("delta") if chunk.get("choices") else None
+    return bool(delta) and any(delta.get(field) for field in ("content", "tool_calls", *_REASONING))
+
+
+def _inside(told: Any, name: str) -> Any:
+    return told.get(name) if isinstance(told, Mapping) else None
 
 
 def _tokens(told: Any, name: str) -> int | None:
-    return _whole(getattr(told, name, None))
-
-
-def _whole(value: Any) -> int | None:
+    value = _inside(told, name)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None

@@ -22,6 +22,7 @@ from agent.messages import Usage
 from agent.models.answer import AnswerSoFar, has_content, has_finish, tokens_asked
 from agent.models.base import Chunk, Prompt, PromptMessage
 from agent.models.capabilities import SLACK, Abilities, Capabilities
+from agent.models.event_stream import Incoming
 from agent.models.pool import Pool
 from agent.models.presets import Endpoint
 from agent.models.refusals import is_about_parameters, is_explained, reason_of, refusal, translated, without_key
@@ -125,11 +126,11 @@ class OpenAICompatible:
         abilities = self._capabilities.now
         try:
             async with aclosing(self._raw_chunks(prompt, end)) as raw:
-                async for chunk in raw:
+                async for chunks in raw:
                     try:
-                        text = answer.take(chunk)
+                        text = "".join(answer.take(chunk) for chunk in chunks if not answer.too_long)
                     except (AttributeError, TypeError, LookupError, ValueError, OverflowError) as error:
-                        # The package does not check what it parses.
+                        # Nobody has checked what is in them.
                         raise self._no_stream(error) from error
                     if text:
                         yield Chunk(text=text, model=self.name)
@@ -157,8 +158,8 @@ class OpenAICompatible:
         if answer.visible_tokens > SLACK * prompt.max_tokens + 50:
             self._capabilities.ignored_length(sent.max_tokens_field)
 
-    async def _raw_chunks(self, prompt: Prompt, end: float) -> AsyncGenerator[ChatCompletionChunk]:
-        """The server's chunks, within the deadlines; foreign errors become ours here."""
+    async def _raw_chunks(self, prompt: Prompt, end: float) -> AsyncGenerator[list[Any]]:
+        """The server's chunks, within the deadlines, those together that came together; foreign errors become ours here."""
         # Outside the deadlines: loading the package, once in a process, is not the server's time.
         client = await self._client()
         now = asyncio.get_running_loop().time
@@ -166,38 +167,38 @@ class OpenAICompatible:
         import httpx2
         import openai
 
-        began = finished = False
+        finished = False
         try:
             async with asyncio.timeout_at(deadline):
                 stream = await self._request(client, prompt)
-            began = True
             async with stream:
                 await self._require_stream(stream, deadline)
-                iterator = aiter(stream)
-                while True:
-                    async with asyncio.timeout_at(deadline):
-                        chunk = await anext(iterator, None)
-                    if chunk is None:
-                        return
-                    yield chunk
-                    if has_finish(chunk):
-                        # The answer is there. What may still come is the usage; some servers then leave the line open.
-                        finished = True
-                        deadline = min(now() + AFTER_FINISH_SECONDS, end)
-                    elif has_content(chunk) and not finished:
-                        # Keep-alives and chunks without content do not move a deadline.
-                        deadline = min(now() + self._deadlines.idle, end)
+                incoming = Incoming(aiter(stream.response.aiter_bytes()))
+                with self._pool.reading():
+                    while not incoming.over:
+                        async with asyncio.timeout_at(deadline):
+                            chunks = await incoming.read()
+                        _raise_told(chunks, stream)
+                        yield chunks
+                        if any(map(has_finish, chunks)):
+                            # The answer is there. What may still come is the usage; some servers then leave the line open.
+                            finished = True
+                            deadline = min(now() + AFTER_FINISH_SECONDS, end)
+                        elif any(map(has_content, chunks)) and not finished:
+                            # Keep-alives and chunks without content do not move a deadline.
+                            deadline = min(now() + self._deadlines.idle, end)
+                            await self._pool.pause(stream.response)
         except TimeoutError as error:
             if finished:
                 return
             raise self._too_slow(prompt, whole=deadline == end) from error
         except openai.OpenAIError as error:
-            if finished and isinstance(error, openai.APIConnectionError):
-                return
-            if began and isinstance(error, openai.APIConnectionError) and not isinstance(error, openai.APITimeoutError):
-                raise self._cut() from error
             raise self._translated(error) from error
-        except httpx2.HTTPError as error:  # while a body is read that is no stream
+        except httpx2.TimeoutException as error:
+            raise self._too_slow(prompt, whole=False) from error
+        except httpx2.HTTPError as error:
+            if finished:
+                return
             raise self._cut() from error
         # ValueError: bad JSON, bad UTF-8, and a number with thousands of digits.
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError, OverflowError) as error:
@@ -350,6 +351,15 @@ def _with_images(written: Sequence[dict[str, Any]], messages: Sequence[PromptMes
 def _is_same(complaint: str, other: str) -> bool:
     """Whether two refusals say the same, request ids and other numbers aside."""
     return re.sub(r"\S*\d\S*", "", complaint) == re.sub(r"\S*\d\S*", "", other)
+
+
+def _raise_told(chunks: Sequence[Any], stream: openai.AsyncStream[ChatCompletionChunk]) -> None:
+    """Raise an error that a server tells in its stream, as the package would."""
+    import openai
+
+    for chunk in chunks:
+        if isinstance(chunk, dict) and chunk.get("error"):
+            raise openai.APIError(reason_of(chunk), stream.response.request, body=chunk["error"])
 
 
 class _NoJson(ModelBroken):

@@ -26,19 +26,25 @@ _NAMES = {
 
 
 async def erase(options: Options, person: str, *, sure: bool) -> None:
-    """Remove all that is stored of a person."""
-    if not re.fullmatch(r"[a-z][a-z0-9_-]*:[^/\s]+/[^/\s]+", person):
+    """Remove all that is stored of a person: in one workspace, or in Discord (`discord:USER`) everywhere."""
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*:[^/\s]+/[^/\s]+|discord:\d+", person):
         raise SettingsError(
-            f"{person!r} is no person's id.", "It is written with the workspace: slack:T0123ABCD/U0123ABCD"
+            f"{person!r} is no person's id.",
+            "It is written with the workspace: slack:T0123ABCD/U0123ABCD. In Discord an account is the same in all servers: "
+            "discord:5",
         )
     if not sure:
         click.confirm(
             f"Remove every message of {person}, and the answers, tickets and feedback that belong to them?", abort=True
         )
     async with ledger_of(options) as ledger:
-        erased = await ledger.erase(person)
-    await asyncio.to_thread(forget, database_of(read_settings(options.config, options.data)), erased.erasable_turns)
-    counts = {name: number for name, number in asdict(erased).items() if name in _NAMES and number}
+        connector, _, author = person.partition(":")
+        # What is said of an account besides (feedback) goes with any of its names.
+        names = [person] if "/" in author else await ledger.known_as(connector, author) or [f"{connector}:dm/{author}"]
+        done = [await ledger.erase(name) for name in names]
+    turns = [turn for erased in done for turn in erased.erasable_turns]
+    await asyncio.to_thread(forget, database_of(read_settings(options.config, options.data)), turns)
+    counts = {name: number for name in _NAMES if (number := sum(asdict(one)[name] for one in done))}
     if not counts:
         click.echo(f"Nothing is stored of {person}.")
         return

@@ -10,6 +10,7 @@ from typing import Any
 from agent.ledger import Ledger
 from connectors.commands.options import Options
 from connectors.composition import build_ledger, read_settings
+from knowledge.readers.encoding import clean
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
@@ -27,6 +28,11 @@ async def ledger_of(options: Options) -> AsyncGenerator[Ledger]:
 def plain_json(values: Mapping[str, Any]) -> dict[str, Any]:
     """With moments as ISO 8601."""
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
+
+
+def one_line(text: str) -> str:
+    """What somebody wrote, in one line, and with nothing in it that steers a terminal."""
+    return " ".join(clean(text).split())
 
 
 def ago(moment: datetime, now: datetime) -> str:

@@ -26,7 +26,7 @@ from connectors.commands.knowledge.paging import recheck_always
 from connectors.commands.options import Options
 from connectors.composition import Desk, database_of, read_settings
 from connectors.health import Health
-from connectors.places import Place, build_connectors, described, workspace
+from connectors.places import Place, build_connectors, described, load_libraries, whereabouts
 from knowledge.errors import BusyError, FrontdeskError, StoreError
 from knowledge.search import Query
 
@@ -41,6 +41,8 @@ DAY_SECONDS = 86_400.0
 _LOOK_SECONDS = 0.1
 _PROCESS = "process"
 """The part of readiness that is this process itself."""
+GARBAGE = (20_000, 20, 20)
+"""After how many more objects garbage is looked for among the newest, and after how many such looks among older ones."""
 _WELL_SECONDS = 60.0
 """After that long a connection counts as one that worked."""
 
@@ -115,6 +117,7 @@ class _Service:
         await health.start()
         await enter.enter_async_context(desk)
         health.checks["database"] = lambda: _reachable(desk)
+        await asyncio.to_thread(load_libraries, settings)
         connectors = build_connectors(desk)
         await desk.require_documents()
         await desk.refresh()
@@ -201,7 +204,7 @@ class _Service:
         while not connector.connected:  # noqa: ASYNC110 (a platform tells it by a property)
             await asyncio.sleep(_LOOK_SECONDS)
         self._heard.add(name)
-        where = await workspace(name, self._settings)
+        where = await whereabouts(name, connector, self._settings)
         _say(f"{name.capitalize()}: connected" + (f", {where}" if where else ""))
 
     async def _refresh(self, desk: Desk) -> None:
@@ -238,6 +241,8 @@ async def _warm_up(desk: Desk) -> None:
     await asyncio.gather(asyncio.to_thread(load), desk.knowledge.search(Query("Is anybody there?", limit=1)))
     gc.collect()
     gc.freeze()
+    # A turn makes thousands of objects that live as long as it does; to look through them so often took 2 ms of each turn.
+    gc.set_threshold(*GARBAGE)
 
 
 async def _outcome(work: Awaitable[None]) -> BaseException | None:

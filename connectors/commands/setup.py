@@ -19,7 +19,7 @@ from agent.models.pool import Pool
 from agent.models.quotes import NAME as QUOTES
 from agent.settings import DOTENV, FILE, Settings, as_dotenv, as_toml
 from connectors import logs
-from connectors.commands import slack
+from connectors.commands import discord, slack
 from connectors.commands.findings import Finding
 from connectors.commands.options import Options
 from connectors.composition import (
@@ -32,6 +32,7 @@ from connectors.composition import (
     model_choices,
     read_settings,
 )
+from connectors.places import check_staff_channel
 from knowledge.errors import EmbedderError, FolderError, FrontdeskError
 
 EXAMPLE_DOCUMENT = """---
@@ -116,8 +117,21 @@ async def _findings(options: Options) -> AsyncGenerator[Finding]:
     yield await _knowledge_finding(settings)
     async for finding in _model_findings(settings):
         yield finding
-    async for finding in slack.findings(settings):
-        yield finding
+    for platform in (slack, discord):
+        async with aclosing(platform.findings(settings)) as found:
+            async for finding in found:
+                yield finding
+    try:
+        check_staff_channel(settings)
+    except SettingsError as error:
+        yield Finding("staff channel", False, error.message, error.hint)
+    if not settings["staff_channel"]:
+        yield Finding(
+            "staff channel",
+            True,
+            "none",
+            "Tell where hand-offs go: FRONTDESK_STAFF_CHANNEL=slack:T.../C... or discord:SERVER/CHANNEL",
+        )
 
 
 def _data_finding(data: Path) -> Finding:

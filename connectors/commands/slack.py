@@ -13,7 +13,7 @@ from connectors.channels import staff_room
 from connectors.commands.findings import Finding
 from connectors.commands.options import Options
 from connectors.composition import read_settings
-from connectors.places import prompts_of, slack_mode
+from connectors.places.slack import prompts_of, slack_mode
 
 if TYPE_CHECKING:
     from slack_sdk.web.async_client import AsyncWebClient
@@ -52,7 +52,10 @@ async def findings(settings: Settings) -> AsyncGenerator[Finding]:
     team = ""
     if settings["slack_bot_token"]:
         client = AsyncWebClient(settings["slack_bot_token"], settings["slack_api_url"], timeout=_SECONDS)
-        answer, problem = await _asked(client, "auth.test")
+        answer, problem = await _asked(client, "auth.test", post=True)
+        if problem and client.base_url in problem:
+            yield Finding("Slack", False, problem, _REACH)
+            return
         if problem:
             yield Finding("Slack", False, f"SLACK_BOT_TOKEN: {problem}", _HINTS.get(problem, _INSTALL))
         else:
@@ -68,8 +71,9 @@ async def findings(settings: Settings) -> AsyncGenerator[Finding]:
     else:
         where = settings["slack_http_address"]
         yield Finding("Slack over HTTP", True, f"`frontdesk run` listens at {where}; Slack has to reach it by https://")
-    if team:
-        yield await _staff(client, settings, team)
+    room = staff_room(settings["staff_channel"], Address("slack", team, ""))
+    if team and room is not None and room.connector == "slack":
+        yield await _staff(client, room, team)
 
 
 def _allowed(who: str, answer: dict[str, Any]) -> Finding:
@@ -84,17 +88,9 @@ def _allowed(who: str, answer: dict[str, Any]) -> Finding:
     return Finding("Slack", True, f"{who}; without the scopes {named}", hint)
 
 
-async def _staff(client: AsyncWebClient, settings: Settings, team: str) -> Finding:
-    room = staff_room(settings["staff_channel"], Address("slack", team, ""))
-    if room is None:
-        return Finding(
-            "staff channel",
-            True,
-            "none",
-            "Tell where hand-offs go: FRONTDESK_STAFF_CHANNEL=slack:T.../C... (docs/slack.md)",
-        )
-    if (room.connector, room.space) != ("slack", team):
-        return Finding("staff channel", True, f"{room.channel} is of another place, and was not looked at")
+async def _staff(client: AsyncWebClient, room: Address, team: str) -> Finding:
+    if room.space != team:
+        return Finding("staff channel", True, f"{room.channel} is of another workspace, and was not looked at")
     answer, problem = await _asked(client, "conversations.info", channel=room.room)
     found = answer.get("channel", {})
     if not problem and found.get("is_archived"):
@@ -123,7 +119,8 @@ async def _asked(
     except SlackApiError as error:
         return {}, str(error.response.get("error") or "refused")
     except (aiohttp.ClientError, OSError, TimeoutError, AttributeError) as error:
-        return {}, f"{client.base_url} cannot be reached: {str(error) or type(error).__name__}"
+        reason = getattr(getattr(error, "os_error", None), "strerror", None) or str(error) or type(error).__name__
+        return {}, f"{client.base_url} cannot be reached: {reason}"
     granted = next((str(value) for key, value in response.headers.items() if key.lower() == "x-oauth-scopes"), "")
     data = response.data if isinstance(response.data, dict) else {}
     return {**data, _GRANTED: granted}, ""
@@ -131,6 +128,7 @@ async def _asked(
 
 _GRANTED = "granted scopes"
 _SECONDS = 10
+_REACH = "Look at the network of this machine, and at SLACK_API_URL if you set it."
 _INSTALL = "Copy the Bot User OAuth Token from OAuth & Permissions on api.slack.com/apps again."
 _HINTS = {
     "account_inactive": "The app was removed from the workspace: install it again, and copy its new token.",

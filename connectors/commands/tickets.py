@@ -17,7 +17,8 @@ from rich.text import Text
 from agent.errors import SettingsError
 from agent.ledger import Ledger, Ticket
 from connectors.commands.options import Options
-from connectors.commands.records import ago, ledger_of, plain_json
+from connectors.commands.records import ago, ledger_of, one_line, plain_json
+from knowledge.readers.encoding import clean
 
 _QUESTION = 70
 """Characters of a question in a table."""
@@ -46,7 +47,7 @@ def _drawn(found: Sequence[Ticket]) -> Table:
     table = Table("n", "status", "reason", "opened", "customer", "question", box=None, header_style="bold")
     now = datetime.now().astimezone()
     for one in found:
-        question = " ".join(one.question.split())[:_QUESTION]
+        question = one_line(one.question)[:_QUESTION]
         opened = ago(one.opened_at, now)
         table.add_row(str(one.number), one.status, one.reason, opened, Text(one.customer), Text(question))
     return table
@@ -73,7 +74,7 @@ async def show(options: Options, number: int, *, as_json: bool) -> None:
         console.print(Text.assemble((f"{name:13}", "dim"), value))
     for title, text in (("Question", found.question), ("Summary", found.summary)):
         console.print(Text(f"\n{title}", style="bold"))
-        console.print(Text(text))
+        console.print(Text(clean(text)))
 
 
 async def resolve(options: Options, number: int) -> None:

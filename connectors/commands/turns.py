@@ -15,7 +15,7 @@ from rich.text import Text
 from agent.errors import SettingsError
 from agent.ledger import TurnRow
 from connectors.commands.options import Options
-from connectors.commands.records import ago, ledger_of, plain_json
+from connectors.commands.records import ago, ledger_of, one_line, plain_json
 
 _QUESTION = 60
 """Characters of a question in a table."""
@@ -35,7 +35,8 @@ async def turns(options: Options, *, state: str | None, limit: int, as_json: boo
         return
     if not console.is_terminal:
         for one in found:
-            print("\t".join((one.id, one.state, str(one.attempts), one.created_at.isoformat(), one.error)))  # noqa: T201
+            cells = (one.id, one.state, str(one.attempts), one.created_at.isoformat(), one_line(one.error))
+            print("\t".join(cells))  # noqa: T201
         return
     console.print(_drawn(found))
     if any(one.state == "failed" for one in found):
@@ -51,8 +52,8 @@ def _drawn(found: Sequence[TurnRow]) -> Table:
             Text(one.id),
             Text(one.state, style=style),
             ago(one.created_at, now),
-            Text(one.question[:_QUESTION]),
-            Text(one.error, style="dim"),
+            Text(one_line(one.question)[:_QUESTION]),
+            Text(one_line(one.error), style="dim"),
         )
     return table
 

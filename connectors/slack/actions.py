@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from agent.messages import Address, Attachment, Feedback, Message, Shared
-from connectors.slack.blocks import FEEDBACK, HELPFUL, PERSON, SHARE, UNHELPFUL, shown
+from agent.messages import Address, Attachment, Feedback, Message, Shared, Solved
+from connectors.slack.blocks import FEEDBACK, HELPFUL, PERSON, SHARE, SOLVED, UNHELPFUL, shown
 from connectors.slack.channel_settings import save_settings
 from connectors.slack.desk import Desk
 from connectors.slack.events import files_of, identifier, time_of, timestamp
@@ -17,16 +17,17 @@ from connectors.slack.incoming import text_of
 from connectors.slack.manifest import ASK_ABOUT_MESSAGE, NEW_REQUEST
 from connectors.slack.people import FAULTS, within
 from connectors.slack.views import ASK, PROMPT, REASON, SETTINGS, ask_view, question_of, reason_of, reason_view
+from connectors.wording import ASK_YOURSELF, EXPIRED, GLAD, NOT_YOURS, NOTHING_TO_READ, PERSON_TEXT
 
 if TYPE_CHECKING:
     from slack_bolt.async_app import AsyncAck
 
-PERSON_TEXT = "I would like to talk to a person."
-EXPIRED = "This button has expired."
-NOT_YOURS = "Only who asked can do this."
-ASK_YOURSELF = "Somebody else asked this. To talk to a person about something of yours, send me a message of your own."
 _OURS = "frontdesk_"
 _LINKS = ("frontdesk_open",)
+NOT_A_MEMBER = "I am not in this channel, so I cannot show it here. Type /invite and my name first."
+NOT_TAKEN = "I could not take your question just now. Please send it once more."
+_SECONDS_TO_ASK = 2.2
+"""Of the three in which Slack wants to know what becomes of a form."""
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +53,12 @@ class Actions:
         """Whether the button still means something."""
         if name.startswith(PROMPT):
             return await self._prompted(click)
-        handlers = {FEEDBACK: self._judged, PERSON: self._wants_person, SHARE: self._shared}
+        handlers = {
+            FEEDBACK: self._judged,
+            PERSON: self._wants_person,
+            SOLVED: self._is_solved,
+            SHARE: self._shared,
+        }
         handler = handlers.get(name)
         return handler is not None and click.address is not None and await handler(click, click.address)
 
@@ -71,8 +77,7 @@ class Actions:
         if not click.is_turn(click.value) or not click.ts:
             return False
         desk = self._desk
-        asker = await desk.asker_of(click.value) if desk.asker_of is not None else ""
-        if asker.rpartition("/")[2] not in ("", click.user) and not await desk.people.is_staff(click.team, click.user):
+        if not await self._may(click):
             desk.note(click.response_url, ASK_YOURSELF)
             return True
         outside = await desk.author_is_outside(click.team, click.user, click.home)
@@ -93,12 +98,33 @@ class Actions:
         await desk.receive(message)
         return True
 
+    async def _is_solved(self, click: Click, address: Address) -> bool:
+        if not click.is_turn(click.value):
+            return False
+        if not await self._may(click):
+            self._desk.note(click.response_url, NOT_YOURS)
+            return True
+        await self._desk.receive(Solved(address, click.value, click.user, click.at))
+        self._desk.note(click.response_url, GLAD)
+        return True
+
+    async def _may(self, click: Click) -> bool:
+        """Whether they asked what the button's turn answers, or are of the staff."""
+        desk = self._desk
+        asker = await desk.asker_of(click.value) if desk.asker_of is not None else ""
+        return asker.rpartition("/")[2] in ("", click.user) or await desk.people.is_staff(click.team, click.user)
+
     async def _shared(self, click: Click, address: Address) -> bool:
         if not click.is_turn(click.value):
             return False
         if not click.is_private:
             # Only the asker is shown this button, and only in a message that only they see.
             self._desk.note(click.response_url, NOT_YOURS)
+            return True
+        if not address.room.startswith("D") and not await within(
+            self._desk.settings.patience, self._is_member(click.team, address.room), True
+        ):
+            self._desk.note(click.response_url, NOT_A_MEMBER)
             return True
         await self._desk.receive(Shared(click.value, Address("slack", click.team, address.room), click.user, click.at))
         self._desk.later(
@@ -156,7 +182,7 @@ class Actions:
             return
         text, attachments = text_of(said, bot_user=await desk.clients.bot_user(team)), files_of(said)
         if not text and not attachments:
-            desk.note(body.get("response_url"), "There is nothing in this message that I can read.")
+            desk.note(body.get("response_url"), NOTHING_TO_READ)
             return
         here = await within(desk.settings.patience, self._is_member(team, room), False)
         thread = timestamp(said.get("thread_ts")) or timestamp(said.get("ts"))
@@ -194,7 +220,11 @@ class Actions:
         if team and user and view.get("callback_id") == REASON:
             await self._told_why(team, user, kept, reason_of(_mapping(view.get("state"))))
         elif team and user and view.get("callback_id") == ASK:
-            await self._asked(team, user, body, kept, question_of(_mapping(view.get("state"))))
+            words = question_of(_mapping(view.get("state")))
+            if words and not await self._asked(team, user, body, kept, words):
+                # Nothing is stored: the form stays, with the words in it.
+                await ack(response_action="errors", errors={"question": NOT_TAKEN})
+                return
         await ack()
 
     async def _told_why(self, team: str, user: str, kept: Mapping[str, str], reason: str) -> None:
@@ -203,19 +233,18 @@ class Actions:
             address = Address("slack", team, room, kept.get("thread", ""))
             await self._desk.receive(Feedback(address, turn, user, False, datetime.now(UTC), reason))
 
-    async def _asked(self, team: str, user: str, body: Mapping[str, Any], kept: Mapping[str, str], words: str) -> None:
+    async def _asked(self, team: str, user: str, body: Mapping[str, Any], kept: Mapping[str, str], words: str) -> bool:
+        """Whether the question is stored."""
         room, home = identifier(kept.get("room")), _home_of(body)
-        if not words:
-            return
         if not room:
-            self._desk.later(self.ask_directly(team, user, home, words), "a question was lost")
-            return
+            return await within(_SECONDS_TO_ASK, self.ask_directly(team, user, home, words), False)
         ts = self._desk.stamp(str(_mapping(body.get("view")).get("id") or body.get("trigger_id")))
         outside = await self._desk.author_is_outside(team, user, home)
         address = Address("slack", team, room, private_thread(user))
-        await self._desk.receive(
-            asked(address, ts, user, home, words, outsiders=outside, private_reply=f"ephemeral:{room}")
-        )
+        # By the command's address, for the app need not be in the channel.
+        reply = kept.get("response_url") or f"ephemeral:{room}"
+        await self._desk.receive(asked(address, ts, user, home, words, outsiders=outside, private_reply=reply))
+        return True
 
     def _open(self, team: str, body: Mapping[str, Any], view: Mapping[str, Any]) -> None:
         open_view(self._desk, team, body, view)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agent.messages import Citation
+from connectors import wording
 from connectors.parts import clusters_end, split
 from connectors.slack.outgoing import LONGEST_MARKDOWN, escape, for_markdown, for_mrkdwn, link
 
@@ -29,6 +30,7 @@ _LONGEST_SOURCE_URL = 2_000
 
 FEEDBACK = "frontdesk_feedback"
 PERSON = "frontdesk_person"
+SOLVED = "frontdesk_solved"
 SHARE = "frontdesk_share"
 OPEN = "frontdesk_open"
 HELPFUL = "helpful"
@@ -91,22 +93,22 @@ def closing_blocks(citations: Sequence[Citation], turn: str) -> list[Block]:
 
 
 def controls_blocks(turn: str) -> list[Block]:
-    """The thumbs, and a button to a person."""
+    """The thumbs, and buttons to a person and for what is solved."""
     feedback = {
         "type": "feedback_buttons",
         "action_id": FEEDBACK,
-        "positive_button": _thumb("Helpful", "This answer helped", f"{HELPFUL}|{turn}"),
-        "negative_button": _thumb("Not helpful", "This answer did not help", f"{UNHELPFUL}|{turn}"),
+        "positive_button": _thumb(wording.HELPFUL, "This answer helped", f"{HELPFUL}|{turn}"),
+        "negative_button": _thumb(wording.UNHELPFUL, "This answer did not help", f"{UNHELPFUL}|{turn}"),
     }
     return [
         {"type": "context_actions", "elements": [feedback]},
-        {"type": "actions", "elements": [_person(turn)]},
+        {"type": "actions", "elements": [_person(turn), _solved(turn)]},
     ]
 
 
 def private_blocks(markdown_part: str, citations: Sequence[Citation], turn: str) -> list[Block]:
     """An answer that only one person sees, with a button to show it to all."""
-    share = button("Share with the channel", SHARE, turn)
+    share = button(wording.SHARE, SHARE, turn)
     return [
         *_markdown(markdown_part),
         *_sources(citations),
@@ -173,7 +175,11 @@ def _thumb(words: str, label: str, value: str) -> Block:
 
 
 def _person(turn: str) -> Block:
-    return button("Talk to a person", PERSON, turn)
+    return button(wording.PERSON, PERSON, turn)
+
+
+def _solved(turn: str) -> Block:
+    return button(wording.SOLVED, SOLVED, turn)
 
 
 # People ---------------------------------------------------------------------------------------------------------------
@@ -181,7 +187,8 @@ def _person(turn: str) -> Block:
 
 def handoff_blocks(text: str, turn: str) -> list[Block]:
     """What a customer reads when a person takes over. `block_id` names the turn, so that the post can be told again."""
-    return [{**block, "block_id": f"handoff|{turn}"[:255]} for block in _markdown(text) or note_blocks("…")]
+    words = [{**block, "block_id": f"handoff|{turn}"[:255]} for block in _markdown(text) or note_blocks("…")]
+    return [*words, {"type": "actions", "elements": [_solved(turn)]}]
 
 
 def ticket_blocks(
@@ -213,7 +220,7 @@ def ticket_blocks(
     if summary.strip():
         blocks.append({"type": "section", "text": mrkdwn("*Summary*\n" + shown(summary.strip(), LONGEST_SECTION - 20))})
     if link and link.startswith(("https://", "http://")) and len(link) <= LONGEST_URL:
-        blocks.append({"type": "actions", "elements": [button("Open the conversation", OPEN, "", url=link)]})
+        blocks.append({"type": "actions", "elements": [button(wording.OPEN, OPEN, "", url=link)]})
     return blocks
 
 

@@ -9,10 +9,11 @@ from typing import Any
 from agent.errors import SettingsError
 from connectors.slack.desk import Desk
 from connectors.slack.events import identifier
-from connectors.slack.views import SETTING_NAMES, settings_of, settings_view
+from connectors.slack.views import settings_of, settings_view
+from connectors.wording import SAVED, SETTING_NAMES, no_settings, refused_settings
 
-REFUSED = "Only the workspace's admins, and those whom they name, can change my settings. Please ask one of them."
-NOT_HERE = "My settings cannot be changed from Slack here."
+REFUSED = refused_settings("the workspace's admins, and those whom they name,")
+NOT_HERE = no_settings("Slack")
 _LONGEST_ERROR = 250
 
 
@@ -44,7 +45,7 @@ async def save_settings(
     except SettingsError as error:
         message = error.message
         return _wrong(next((name for name in SETTING_NAMES if name in message.lower()), "mode"), message)
-    desk.note(kept.get("response_url"), "Saved. This holds from the next message on.")
+    desk.note(kept.get("response_url"), SAVED)
     return {}
 
 

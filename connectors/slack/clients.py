@@ -17,6 +17,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from agent.errors import DeliveryError
 from agent.messages import Address, Attachment
+from connectors.files import first_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -33,8 +34,15 @@ KNOWN_SECONDS = 600.0
 """How long it is known whether somebody is a guest."""
 _MOST_CONNECTIONS = 200
 _MOST_REDIRECTS = 3
-_READS = ("conversations.", "users.", "auth.", "chat.getPermalink")
-"""Methods that take their arguments from the query only (docs.slack.dev/apis/web-api)."""
+_READS = frozenset(
+    [
+        *("conversations.info", "conversations.members", "conversations.replies", "conversations.history"),
+        *("users.info", "chat.getPermalink"),
+    ]
+)
+"""Methods that take their arguments from the query only (docs.slack.dev/apis/web-api); all others are posted JSON."""
+_SLACK = ("slack.com", "slack-gov.com")
+"""Slack's own domains: files and response_urls are on other hosts there than the API."""
 
 _PASSING = frozenset(["internal_error", "fatal_error", "request_timeout", "service_unavailable", "team_added_to_org"])
 """Slack's own trouble: "some aspect of the operation" may have succeeded (docs.slack.dev, errors of each method)."""
@@ -178,7 +186,7 @@ class Clients:
         client = await self.for_space(team_id)
         given = {name: value for name, value in args.items() if value is not None}
         try:
-            if method.startswith(_READS):
+            if method in _READS:
                 response = await client.api_call(method, http_verb="GET", params=given)
             else:
                 response = await client.api_call(method, json=given)
@@ -232,13 +240,20 @@ class Clients:
         if (asked.scheme, asked.netloc) == (own.scheme, own.netloc):
             return True
         host = asked.hostname or ""
-        return asked.scheme == "https" and usual_port and (host == "slack.com" or host.endswith(".slack.com"))
+        if _is_this_machine(own.hostname or "") and _is_this_machine(host):
+            # A Slack for tests, by another of this machine's names.
+            return (asked.scheme, asked.port) == (own.scheme, own.port)
+        return asked.scheme == "https" and usual_port and f".{host}".endswith(tuple(f".{one}" for one in _SLACK))
 
     async def close(self) -> None:
         """End the session; it is opened again when it is needed."""
         session, self._session = self._session, None
         if session is not None and not session.closed:
             await session.close()
+
+
+def _is_this_machine(host: str) -> bool:
+    return host in ("localhost", "127.0.0.1", "::1")
 
 
 def _meaning(response: Any) -> Refused | Limited | Doubtful:
@@ -323,7 +338,9 @@ async def _asked_outside(clients: Clients, team: str, person: str) -> bool:
     user = (await clients.request(team, "users.info", {"user": person}))["user"]
     if any(user.get(flag) for flag in ("is_restricted", "is_ultra_restricted", "is_stranger")):
         return True
-    return str(user.get("team_id") or "") != team
+    organisation = user.get("enterprise_user") or {}
+    # In an organisation of several workspaces somebody may be of another one first, and a full member of this one.
+    return team not in (str(user.get("team_id") or ""), *_list(organisation.get("teams")))
 
 
 def _list(value: Any) -> list[str]:
@@ -352,19 +369,10 @@ async def download(clients: Clients, address: Address, attachment: Attachment, m
 
 
 async def _content(response: aiohttp.ClientResponse, attachment: Attachment, most_bytes: int) -> bytes:
-    if response.status != 200:
-        raise DeliveryError(
-            f"The file {attachment.name!r} could not be fetched: HTTP {response.status}.",
-            gone=response.status in (404, 410),
-        )
-    if response.content_type == "text/html" and "html" not in attachment.media_type.lower():
+    page = response.status == 200 and response.content_type == "text/html"
+    if page and "html" not in attachment.media_type.lower():
         raise DeliveryError(
             f"Slack gave the page to sign in instead of the file {attachment.name!r}: no files:read scope.",
             "Add the scope files:read to the app and install it again.",
         )
-    found = bytearray()
-    async for chunk in response.content.iter_chunked(64 * 1024):
-        found += chunk
-        if len(found) >= most_bytes:
-            break
-    return bytes(found[:most_bytes])
+    return await first_bytes(response, attachment, most_bytes)

@@ -6,12 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from agent.messages import Address
-from connectors.slack.actions import PERSON_TEXT, asked, open_view, private_thread
+from connectors.slack.actions import asked, open_view, private_thread
 from connectors.slack.channel_settings import settings_form
 from connectors.slack.desk import Desk
 from connectors.slack.events import identifier
 from connectors.slack.incoming import text_of
 from connectors.slack.views import ask_view
+from connectors.wording import PERSON_TEXT
 
 if TYPE_CHECKING:
     from slack_bolt.async_app import AsyncAck
@@ -45,7 +46,8 @@ class Commands:
             await self._ask(team, user, body, words)
             await ack()
         else:
-            open_view(desk, team, body, ask_view(private_metadata=json.dumps({"room": room})))
+            kept = {"room": room, "response_url": str(body.get("response_url") or "")}
+            open_view(desk, team, body, ask_view(private_metadata=json.dumps(kept)))
             await ack()
 
     async def _ask(self, team: str, user: str, body: dict[str, Any], text: str, *, wants_person: bool = False) -> None:

@@ -77,7 +77,7 @@ class SlackConnector:
         self._installations = installations
         if installations is None and not settings.bot_token:
             self._installations = _installations(settings)
-        self._home = ""
+        self._home, self._everywhere = "", False
         self._revoked: set[str] = set()
         self._trouble = "not connected yet"
         self._link_up = False
@@ -196,6 +196,8 @@ class SlackConnector:
                 self._trouble = f"Slack cannot be reached: {str(error) or type(error).__name__}"
             else:
                 self._home = str(answer.get("team_id"))
+                # Installed in a whole organisation, the token is good for all workspaces that it was added to.
+                self._everywhere = bool(answer.get("is_enterprise_install"))
                 self.clients.know(self._home, str(answer.get("user_id") or ""), str(answer.get("bot_id") or ""))
                 self._revoked.discard(self._home)
                 self._tell_missing(_header(answer.headers, "x-oauth-scopes"))
@@ -213,12 +215,12 @@ class SlackConnector:
 
     async def _token_for(self, team: str) -> str | None:
         if self._settings.bot_token:
-            return self._settings.bot_token if self._home in ("", team) else None
+            return self._settings.bot_token if self._everywhere or self._home in ("", team) else None
         return await self._installations.token_for(team) if self._installations is not None else None
 
     async def _is_installed(self, team: str) -> bool:
         if self._settings.bot_token:
-            return team == self._home
+            return self._everywhere or team == self._home
         return await self._token_for(team) is not None
 
     async def _forget(self, team: str) -> None:

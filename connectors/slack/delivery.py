@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import aiohttp
@@ -14,8 +13,9 @@ import aiohttp
 from agent import wording
 from agent.errors import DeliveryError
 from agent.ledger import Ticket
-from agent.messages import Address, Answer, Attachment, Citation, Delivery, Draft, Handoff, Message, Status, Withdrawn
+from agent.messages import Address, Answer, Attachment, Citation, Delivery, Handoff, Message, Shown, Withdrawn
 from connectors.connector import Posts
+from connectors.showing import FINAL_SECONDS, Clock, Patience, Showing, Turn
 from connectors.slack import blocks
 from connectors.slack.clients import (
     Clients,
@@ -30,12 +30,10 @@ from connectors.slack.clients import (
 )
 from connectors.slack.drafts import STREAM_SECONDS, LiveDraft, Standing
 from connectors.slack.outgoing import USUAL_MARKDOWN, escape, for_mrkdwn, messages
-from connectors.slack.pace import Calls, Clock, Pace, Patience, Place, Refusals, Surface
+from connectors.slack.pace import Calls, Pace, Place, Refusals, Surface
 
 _log = logging.getLogger(__name__)
 
-FINAL_SECONDS = 90.0
-"""How long a final reply is tried, unless told otherwise."""
 STOP_SECONDS = 10.0
 """After that long a stream that cannot be ended is given its last words, and is ended later."""
 _RESPONSE_MINUTES = 29
@@ -43,7 +41,6 @@ _RESPONSE_MINUTES = 29
 _MOST_RESPONSES = 5
 _LONGEST_TITLE = 200
 """Characters of a session's title (agents.sessions.setStatus)."""
-_MOST_TURNS = 2_000
 _TICKET_SECONDS = 24 * 3600
 """How far back a ticket's post is looked for that was made and not kept."""
 _STYLES = ((USUAL_MARKDOWN, False), (5_000, False), (3_000, True), (900, True), (450, True))
@@ -53,18 +50,10 @@ _LONGEST_SOURCES = 2_000
 _TOO_LONG = frozenset(["msg_too_long", "msg_blocks_too_long", "markdown_text_too_long"])
 
 
-@dataclass
-class _Turn:
-    """A turn that this process tells."""
-
-    standing: Standing
-    draft: LiveDraft
-    surface: Surface
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    seen: float = 0.0
+_Turn = Turn[Standing, LiveDraft, Surface]
 
 
-class SlackDelivery:
+class SlackDelivery(Showing[Standing, LiveDraft, Surface]):
     """Delivers to all workspaces. `agent_view`: the app is declared an agent, so it has sessions.
 
     `stream_seconds` is how long a native stream is written on, `final_seconds` how long a final reply is tried.
@@ -81,33 +70,13 @@ class SlackDelivery:
         stream_seconds: float = STREAM_SECONDS,
         final_seconds: float = FINAL_SECONDS,
     ) -> None:
+        super().__init__(clock=clock, final_seconds=final_seconds)
         self._clients = clients
         self._posts = posts
         self._agent_view = agent_view
-        self._clock = clock
         self._pace = pace or Pace(clock)
         self._stream_seconds = stream_seconds
-        self._final_seconds = final_seconds
         self._refusals = Refusals()
-        self._turns: dict[str, _Turn] = {}
-        self._claimed: dict[tuple[str, str], str] = {}
-        self._background: set[asyncio.Task[None]] = set()
-
-    async def deliver(self, delivery: Delivery) -> None:
-        """Show a status, a draft or a final reply. Raises `DeliveryError` for a final one that could not be shown."""
-        question, event = delivery.question, delivery.event
-        if question is not None and question.private_reply:
-            if isinstance(event, Answer | Handoff):
-                await self._whisper(delivery, question, event)
-            return
-        turn = self._turn(delivery)
-        if isinstance(event, Status):
-            self._leave(turn.surface.show(event.text))
-        elif isinstance(event, Draft):
-            turn.draft.show(event.text)
-        else:
-            async with turn.lock:
-                await self._finish(turn, delivery, event)
 
     async def outsiders(self, address: Address) -> bool:
         """Whether people from outside read at an address now."""
@@ -154,78 +123,31 @@ class SlackDelivery:
                 raise delivery_error("post a ticket for the staff", refused) from None
         return standing.parts[0]
 
-    async def close(self) -> None:
-        """Wait a moment for what runs in the background, and end it. The clients are closed by who made them."""
-        await asyncio.gather(*(turn.draft.settle(2) for turn in self._turns.values()))
-        if self._background:
-            _, pending = await asyncio.wait(self._background, timeout=2)
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
-        self._turns.clear()
-
     # Turns.
 
-    def _turn(self, delivery: Delivery) -> _Turn:
+    def _begin(self, delivery: Delivery) -> _Turn:
         question, address = delivery.question, delivery.address
-        turn = self._turns.get(delivery.turn)
-        if turn is None:
-            thread = question.reply_in if question and question.reply_in else address.thread
-            place = Place(address.space, address.room, thread)
-            calls = Calls(self._clients, self._pace, address.space)
-            asked = _ts_of(delivery.turn) or (_ts_of(question.id) if question else "")
-            standing = Standing(calls, self._posts, delivery.turn, place, asked, self._claimed)
-            recipient = (
-                (question.author, question.author_space or address.space) if question and question.author else None
-            )
-            draft = LiveDraft(standing, self._refusals, recipient, self._stream_seconds)
-            session = _session_of(question, thread) if self._agent_view else None
-            surface = Surface(calls, place, self._refusals, standing.parts, session)
-            turn = self._turns[delivery.turn] = _Turn(standing, draft, surface)
-            self._forget_oldest()
-        turn.seen = self._clock()
-        if delivery.resumed and not turn.standing.parts:
-            turn.standing.doubt = True
-        return turn
-
-    def _forget_oldest(self) -> None:
-        """Turns that never came to an end here are told elsewhere, or not at all."""
-        if len(self._turns) > _MOST_TURNS:
-            old = self._clock() - 3600
-            for name in [name for name, turn in self._turns.items() if turn.seen < old]:
-                del self._turns[name]
-        if len(self._claimed) > 20_000:
-            self._claimed.clear()
-
-    def _patience(self, doing: str, seconds: float | None = None) -> Patience:
-        return Patience(min(seconds or self._final_seconds, self._final_seconds), doing, self._clock)
-
-    def _leave(self, task: asyncio.Task[None] | None) -> None:
-        """Let a task run in the background until it is done or this is closed."""
-        if task is not None and task not in self._background:
-            self._background.add(task)
-            task.add_done_callback(self._background.discard)
+        thread = question.reply_in if question and question.reply_in else address.thread
+        place = Place(address.space, address.room, thread)
+        calls = Calls(self._clients, self._pace, address.space)
+        asked = _ts_of(delivery.turn) or (_ts_of(question.id) if question else "")
+        standing = Standing(calls, self._posts, delivery.turn, place, asked, self._claimed)
+        recipient = (question.author, question.author_space or address.space) if question and question.author else None
+        draft = LiveDraft(standing, self._refusals, recipient, self._stream_seconds)
+        session = _session_of(question, thread) if self._agent_view else None
+        return Turn(standing, draft, Surface(calls, place, self._refusals, standing.parts, session))
 
     # Final replies.
 
-    async def _finish(self, turn: _Turn, delivery: Delivery, event: Answer | Handoff | Withdrawn) -> None:
-        standing = turn.standing
-        await turn.draft.settle()
+    async def _conclude(self, turn: _Turn, delivery: Delivery, event: Answer | Handoff | Withdrawn) -> None:
         patience = self._patience("show a reply")
-        done = False
         try:
-            await standing.recall()
             if isinstance(event, Withdrawn):
                 await self._withdraw(turn, delivery, event, patience)
-            elif not standing.deleted:
+            elif not turn.standing.deleted:
                 await self._reply(turn, event, patience)
-            done = True
         except Refused as refused:
             raise delivery_error("show a reply", refused) from None
-        finally:
-            standing.doubt = standing.doubt or not done
-            self._leave(turn.surface.over(resumed=delivery.resumed))
-        self._turns.pop(delivery.turn, None)
 
     async def _reply(self, turn: _Turn, event: Answer | Handoff, patience: Patience) -> None:
         standing = turn.standing
@@ -310,8 +232,10 @@ class SlackDelivery:
 
     # Private replies.
 
-    async def _whisper(self, delivery: Delivery, question: Message, event: Answer | Handoff) -> None:
+    async def _whisper(self, delivery: Delivery, question: Message, event: Shown) -> None:
         """A reply that only who asked sees. It cannot be changed later, so it is shown once."""
+        if not isinstance(event, Answer | Handoff):
+            return
         place = Place(delivery.address.space, delivery.address.room, question.reply_in or delivery.address.thread)
         calls = Calls(self._clients, self._pace, place.team)
         standing = Standing(calls, self._posts, delivery.turn, place, "", self._claimed)

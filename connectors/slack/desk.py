@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
@@ -25,6 +25,7 @@ OpenTickets = Callable[[str], Awaitable[Sequence[tuple[str, str]]]]
 AskerOf = Callable[[str], Awaitable[str]]
 """Who asked what a turn answers, `slack:T1/U1`; empty when that is not known."""
 
+_Found = TypeVar("_Found")
 _MOST_STAMPS = 10_000
 _SECONDS_TO_RESPOND = 5
 
@@ -99,9 +100,14 @@ class Desk:
             except FAULTS as error:
                 _log.warning("%s: %s", what, str(error) or type(error).__name__)
 
-        task = asyncio.get_running_loop().create_task(done())
+        self.start(done())
+
+    def start(self, work: Coroutine[Any, Any, _Found]) -> asyncio.Task[_Found]:
+        """A task that ends with the desk, if not before."""
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def respond(self, response_url: object, body: Mapping[str, Any]) -> None:
         """Post to the address that came with a click or a command, if it is one of Slack's."""

@@ -12,12 +12,12 @@ import time
 from collections.abc import Mapping
 
 from agent.errors import DeliveryError, FrontdeskError
-from agent.messages import Post
-from agent.tracing import point
+from connectors import showing
 from connectors.connector import Posts
+from connectors.showing import Patience
 from connectors.slack.clients import Doubtful, Json, Limited, Refused, metadata_of, number, part_of
 from connectors.slack.outgoing import LONGEST_MARKDOWN, Appending, messages
-from connectors.slack.pace import BETWEEN_APPENDS, Calls, Patience, Place, Refusals
+from connectors.slack.pace import BETWEEN_APPENDS, Calls, Place, Refusals
 
 _log = logging.getLogger(__name__)
 
@@ -32,52 +32,21 @@ _LONGEST_TEXT = 4_000
 """Bytes of `text` in chat.update."""
 
 
-class Standing:
-    """What stands on the platform for one turn: posted, changed and taken away once.
+class Standing(showing.Standing):
+    """What stands in Slack for one turn.
 
-    `asked` is the ts of the question, where it has one; `claimed` has the posts of all turns of this process. `doubt`:
-    something may have been posted that is not known. `streams`: a post of it may be a stream, which nothing marks yet.
+    `asked` is the ts of the question, where it has one. `streams`: a post of it may be a stream, which nothing marks yet.
     """
 
     def __init__(
         self, calls: Calls, posts: Posts, turn: str, place: Place, asked: str, claimed: dict[tuple[str, str], str]
     ) -> None:
+        super().__init__(posts, turn, place.channel, claimed)
         self.calls = calls
-        self.turn = turn
         self.place = place
-        self.parts: dict[int, str] = {}
         self.streams = True
         self.streaming = False
-        self.doubt = False
-        self.deleted = False
-        self.stopped = False
-        """The customer pressed Stop: what is shown of the answer is all that is to be shown."""
-        self._posts = posts
         self._asked = asked
-        self._claimed = claimed
-        self._read: asyncio.Task[None] | None = None
-
-    async def recall(self) -> None:
-        """Read once what was kept of this turn."""
-        if self._read is None or (self._read.done() and (self._read.cancelled() or self._read.exception())):
-            self._read = asyncio.create_task(self._recall())
-        await asyncio.shield(self._read)
-
-    async def _recall(self) -> None:
-        for post in await self._posts.posts(self.turn):
-            if post.id:
-                self._claim(post.part, post.id)
-
-    def _claim(self, part: int, ts: str) -> None:
-        self.parts[part] = ts
-        self._claimed[self.place.channel, ts] = self.turn
-
-    async def keep(self, part: int, ts: str) -> None:
-        """Remember a post, here and for other processes."""
-        self._claim(part, ts)
-        point("posted", self.turn)
-        await self._posts.keep_post(Post(self.turn, part, ts))
-        point("kept", self.turn)
 
     async def find(self, patience: Patience) -> None:
         """Look on the platform for posts of this turn, when some may not be known."""
@@ -133,7 +102,7 @@ class Standing:
         part = part_of(message, self.turn)
         if part is not None:
             marked[part] = ts
-        elif not message.get("metadata") and self._claimed.get((self.place.channel, ts), self.turn) == self.turn:
+        elif not message.get("metadata") and self._owner(ts) in ("", self.turn):
             unmarked += [ts] if self.streams and self._asked else []
 
     async def put(self, part: int, content: Json, patience: Patience) -> bool:
@@ -158,7 +127,7 @@ class Standing:
                         return False
                     if not refused.closed:
                         raise
-                    self._claimed.pop((self.place.channel, self.parts.pop(part)), None)
+                    self.disown(part)
                     # Whoever looks would find the same post again.
                     self.doubt = False
                     continue
@@ -213,67 +182,35 @@ class Standing:
         return True
 
     async def remove(self, part: int, patience: Patience) -> None:
-        """Take a part away. That it was one is kept as a post without id."""
-        ts = self.parts[part]
+        """Take a part away."""
         try:
-            await self.calls.surely("chat.delete", {"channel": self.place.channel, "ts": ts}, patience)
+            args = {"channel": self.place.channel, "ts": self.parts[part]}
+            await self.calls.surely("chat.delete", args, patience)
         except Refused as refused:
             if refused.error not in {"message_not_found", "cant_delete_message"}:
                 raise
-        del self.parts[part]
-        self._claimed.pop((self.place.channel, ts), None)
-        await self._posts.keep_post(Post(self.turn, part, ""))
+        await self.keep_gone(part)
 
 
-class LiveDraft:
-    """The draft of a turn, written by a task that lives as long as there is something to write.
-
-    `recipient` is for whom a stream is: their id and their workspace.
-    """
+class LiveDraft(showing.DraftWriter):
+    """The draft of a turn. `recipient` is for whom a stream is: their id and their workspace."""
 
     def __init__(
         self, standing: Standing, refusals: Refusals, recipient: tuple[str, str] | None, stream_seconds: float
     ) -> None:
+        super().__init__(standing)
         self._standing = standing
         self._refusals = refusals
         self._recipient = recipient
         self._stream_seconds = stream_seconds
         self._appending = Appending()
-        self._newest: str | None = None
         self._taken = ""
         self._edited = ""
         self._pending = ""
         self._changed = False
         self._edits = False
-        self._ended = False
         self._started = self._last = 0.0
         self._tries = 0
-        self._final = asyncio.Event()
-        self._writer: asyncio.Task[None] | None = None
-
-    def show(self, text: str) -> None:
-        """Write this draft as soon as may be; it returns at once."""
-        if self._ended:
-            return
-        self._newest = text
-        self._final.clear()
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write())
-
-    async def settle(self, seconds: float | None = None) -> None:
-        """Let nothing more of the draft be written, and wait for what is being written; after `seconds` end it."""
-        self._final.set()
-        if self._writer is not None:
-            await asyncio.wait([self._writer], timeout=seconds)
-            if not self._writer.done():
-                self._writer.cancel()
-                await asyncio.wait([self._writer])
-            error = None if self._writer.cancelled() else self._writer.exception()
-            if error or self._writer.cancelled():
-                _log.error("Slack: a draft could not be written.", exc_info=error)
-                self._standing.doubt = True
-            self._writer = None
-        self._newest = None
 
     def rest(self, final: str) -> str | None:
         """What to append so that the stream is the final text; `None` when it has to be replaced."""
@@ -306,16 +243,6 @@ class LiveDraft:
         except (FrontdeskError, Refused, Limited, Doubtful) as error:
             # Whatever a draft meets, the final reply shows all.
             _log.debug("Slack: a draft was not shown: %s", error)
-
-    async def _pause(self, seconds: float) -> bool:
-        """Wait; true when the final reply came meanwhile."""
-        if seconds > 0:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._final.wait()
-            except TimeoutError:
-                pass
-        return self._final.is_set()
 
     def _take(self) -> None:
         """Take the newest draft: what it adds is pending."""

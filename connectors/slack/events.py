@@ -15,7 +15,8 @@ from typing import Any
 from agent.messages import Address, Attachment, Deleted, Edited, Inbound, Message, Role, Stopped
 from connectors.slack.incoming import mentioned_people, text_of
 
-_ID = re.compile(r"[A-Z][A-Z0-9]{0,30}", re.ASCII)
+_ID = re.compile(r"[A-Z][A-Za-z0-9_-]{0,60}", re.ASCII)
+"""Slack's ids are to be taken as they come; nothing in one may part an address."""
 _TS = re.compile(r"[0-9]{10}\.[0-9]{6}", re.ASCII)
 _SAID = (None, "", "file_share", "thread_broadcast", "me_message")
 """The subtypes of what people say; all others are Slack's own notes, or a bot's."""
@@ -83,7 +84,8 @@ def team_of(body: Mapping[str, Any]) -> str:
     authorizations = body.get("authorizations")
     first = authorizations[0] if isinstance(authorizations, list) and authorizations else None
     named = first.get("team_id") if isinstance(first, Mapping) else None
-    return identifier(named) or identifier(body.get("team_id"))
+    # In a channel shared with another company `team_id` may be theirs; `context_team_id` is where the app is installed.
+    return identifier(named) or identifier(body.get("context_team_id")) or identifier(body.get("team_id"))
 
 
 def author_team_of(event: Mapping[str, Any]) -> str:
@@ -96,10 +98,10 @@ def author_team_of(event: Mapping[str, Any]) -> str:
 
 def channel_kind(event: Mapping[str, Any]) -> str:
     """`channel`, `group`, `im` or `mpim`; an `app_mention` does not say, the channel's id says enough."""
+    if identifier(event.get("channel")).startswith("D"):
+        return "im"
     kind = event.get("channel_type")
-    if isinstance(kind, str) and kind:
-        return kind
-    return "im" if identifier(event.get("channel")).startswith("D") else "channel"
+    return kind if isinstance(kind, str) and kind else "channel"
 
 
 def is_said_by_person(event: Mapping[str, Any], room: RoomFacts) -> bool:
@@ -201,9 +203,10 @@ def _changed(event: Mapping[str, Any], room: RoomFacts) -> Edited | Deleted | No
     if not channel or not ts or not is_said_by_person(new, room):
         return None
     text = text_of(new, bot_user=room.bot_user, names=room.names)
-    if _words(new, room) == _words(old, room):
-        return None
     edited = new.get("edited")
+    # Slack tells of previews, replies and the like in the same way; without the old text only `edited` tells them apart.
+    if _words(new, room) == _words(old, room) or not (old or edited):
+        return None
     at = timestamp(edited.get("ts")) if isinstance(edited, Mapping) else ""
     address = Address("slack", room.team, channel, timestamp(new.get("thread_ts")) or ts)
     return Edited(f"{address.channel}#{ts}", address, text, time_of(at or timestamp(event.get("event_ts")) or ts))

@@ -41,14 +41,25 @@ def text_of(event: Mapping[str, Any], *, bot_user: str = "", names: Mapping[str,
 
 def mentioned_people(event: Mapping[str, Any]) -> tuple[str, ...]:
     """The ids of the people that a message mentions, each once, in the order of the message."""
+    return _mentioned(event, "@", "user")
+
+
+def mentioned_channels(event: Mapping[str, Any]) -> tuple[str, ...]:
+    """The ids of the channels that a message mentions, each once, in the order of the message."""
+    return _mentioned(event, "#", "channel")
+
+
+def _mentioned(event: Mapping[str, Any], mark: str, kind: str) -> tuple[str, ...]:
     event = _mapping(event)
     rich = list(_rich(event.get("blocks")))
     if rich:
-        found = [_string(element.get("user_id")) for element in _inline_elements(rich) if element.get("type") == "user"]
+        found = [
+            _string(element.get(f"{kind}_id")) for element in _inline_elements(rich) if element.get("type") == kind
+        ]
     else:
         text = _string(event.get("text"))[:LONGEST]
-        found = [match["value"] for match in _TOKEN.finditer(text) if match["kind"] == "@"]
-    return tuple(dict.fromkeys(person for person in found if person))
+        found = [match["value"] for match in _TOKEN.finditer(text) if match["kind"] == mark]
+    return tuple(dict.fromkeys(one for one in found if one))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,14 @@ from weakref import WeakValueDictionary
 
 from slack_sdk.web.async_client import AsyncWebClient
 
+from agent.messages import Message
 from connectors.slack.actions import Actions
+from connectors.slack.blocks import shortened
 from connectors.slack.commands import Commands
 from connectors.slack.desk import Desk
 from connectors.slack.events import hear, identifier, team_of, timestamp
 from connectors.slack.manifest import MOST_PROMPTS
+from connectors.slack.threads import Threads
 from connectors.slack.views import home_view
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 _ANY = re.compile(r"(?s).*")
 _SECONDS_OF_A_DAY = 24 * 60 * 60
 _MOST_GREETED = 20_000
+_MOST_UNTITLED = 2_000
+_LONGEST_TITLE = 100
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +41,9 @@ class Listening:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._threads = Threads(desk)
         self._greeted: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._untitled: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     def app(self) -> AsyncApp:
@@ -96,8 +103,7 @@ class Listening:
         elif kind == "app_home_opened":
             self._opened(team, event)
         elif kind == "assistant_thread_started":
-            thread = _mapping(event.get("assistant_thread"))
-            self._suggest(team, identifier(thread.get("channel_id")), timestamp(thread.get("thread_ts")))
+            self._started(team, _mapping(event.get("assistant_thread")))
         else:
             await self._heard(team, body, event)
 
@@ -109,8 +115,32 @@ class Listening:
             lock = self._locks[place] = asyncio.Lock()
         async with lock:
             inbound = hear(body, await self._desk.people.facts(body, team))
+            if isinstance(inbound, Message):
+                inbound = await self._threads.asked(inbound)
         if inbound is not None:
             await self._desk.receive(inbound)
+        if isinstance(inbound, Message):
+            self._title(inbound)
+
+    def _started(self, team: str, thread: Mapping[str, Any]) -> None:
+        """A thread of the legacy assistant, which begins empty."""
+        channel, ts = identifier(thread.get("channel_id")), timestamp(thread.get("thread_ts"))
+        self._untitled[team, channel, ts] = None
+        while len(self._untitled) > _MOST_UNTITLED:
+            self._untitled.popitem(last=False)
+        self._suggest(team, channel, ts)
+
+    def _title(self, message: Message) -> None:
+        """Name a thread of the legacy assistant by its first question. In the agent's own view its session has the title."""
+        address = message.address
+        key, title = (address.space, address.room, address.thread), " ".join(message.text.split())
+        if not title or key not in self._untitled:
+            return
+        del self._untitled[key]
+        where = {"channel_id": address.room, "thread_ts": address.thread}
+        args = where | {"title": shortened(title, _LONGEST_TITLE)}
+        call = self._desk.clients.request(address.space, "assistant.threads.setTitle", args)
+        self._desk.later(call, "a thread could not be named")
 
     def _opened(self, team: str, event: Mapping[str, Any]) -> None:
         user, channel = identifier(event.get("user")), identifier(event.get("channel"))

@@ -124,8 +124,9 @@ def _view(company: str, prompts: Sequence[tuple[str, str]], legacy: bool) -> dic
 
 
 def _events(*, legacy: bool, follow: bool) -> list[str]:
-    found = [*_EVENTS, "assistant_thread_started" if legacy else "agent_session_stopped"]
-    return sorted(found + (["message.channels", "message.groups"] if follow else []))
+    # Slack wants to tell a legacy assistant what its people look at as well.
+    surface = ["assistant_thread_started", "assistant_thread_context_changed"] if legacy else ["agent_session_stopped"]
+    return sorted([*_EVENTS, *surface] + (["message.channels", "message.groups"] if follow else []))
 
 
 def _command(place: int, command: str, base: str, mode: str) -> dict[str, Any]:

@@ -8,14 +8,21 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import sqlalchemy
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from slack_sdk.errors import SlackTokenRotationError
 from slack_sdk.oauth.installation_store import Bot, Installation
-from slack_sdk.oauth.installation_store.sqlalchemy import AsyncSQLAlchemyInstallationStore
+from slack_sdk.oauth.installation_store.sqlalchemy import (
+    AsyncSQLAlchemyInstallationStore,
+    SQLAlchemyInstallationStore,
+)
 from slack_sdk.oauth.state_store.sqlalchemy import AsyncSQLAlchemyOAuthStateStore
+from slack_sdk.oauth.token_rotation.async_rotator import AsyncTokenRotator
 from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -27,6 +34,9 @@ _MARK = "fernet:"
 _SECRETS = ("bot_token", "bot_refresh_token", "user_token", "user_refresh_token", "incoming_webhook_url")
 _STATE_SECONDS = 600
 _SECONDS_REMEMBERED, _MOST_REMEMBERED = 10.0, 10_000
+_MINUTES_LEFT = 120
+"""With token rotation a token lasts twelve hours; so long before its end it is exchanged for the next one."""
+_SECONDS_TO_RENEW_AGAIN = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -102,30 +112,20 @@ class SealedStore(AsyncSQLAlchemyInstallationStore):
                     table.c[name].type = sqlalchemy.Text()
 
     async def async_save(self, installation: Installation) -> None:
-        """Keep an installation and its bot."""
-        await super().async_save(self._closed(installation))
+        """Keep the bot of an installation. Who installed it is nobody's business: it may be a customer."""
+        await self.async_save_bot(installation.to_bot())
 
     async def async_save_bot(self, bot: Bot) -> None:
         """Keep a bot."""
         await super().async_save_bot(self._closed(bot))
         self._remembered.pop(bot.team_id or "", None)
 
-    async def async_find_bot(self, **which: Any) -> Bot | None:
-        """The newest bot of a workspace."""
-        found: Bot | None = self._opened(await super().async_find_bot(**which))
-        return found
-
-    async def async_find_installation(self, **which: Any) -> Installation | None:
-        """The newest installation in a workspace."""
-        found: Installation | None = self._opened(await super().async_find_installation(**which))
-        return found
-
     async def bot_of(self, team: str) -> Bot | None:
         """The newest bot in a workspace, also where the workspace is part of an organisation; remembered for seconds."""
         kept = self._remembered.get(team)
         if kept is not None and kept[0] > time.monotonic():
             return kept[1]
-        found = await self._find(team)
+        found = await self.newest_bot_of(team)
         if len(self._remembered) > _MOST_REMEMBERED:
             self._remembered.clear()
         if found is not None:
@@ -133,16 +133,32 @@ class SealedStore(AsyncSQLAlchemyInstallationStore):
             self._remembered[team] = (time.monotonic() + _SECONDS_REMEMBERED, found)
         return found
 
-    async def _find(self, team: str) -> Bot | None:
-        c = self.bots.c
-        mine = sqlalchemy.and_(c.client_id == self.client_id, c.team_id == team, c.bot_token.is_not(None))
-        query = self.bots.select().where(mine).order_by(c.installed_at.desc(), c.id.desc()).limit(1)
+    async def newest_bot_of(self, team: str) -> Bot | None:
+        """The same, as it is stored now."""
         async with self.engine.connect() as connection:
-            row = (await connection.execute(query)).mappings().first()
+            row = (await connection.execute(self._newest(team, *self.bots.c))).mappings().first()
         if row is None:
             return None
-        found = await self.async_find_bot(enterprise_id=row["enterprise_id"], team_id=team)
-        return found if found is not None and found.bot_token else None
+        found: Bot = self._changed(SQLAlchemyInstallationStore.build_bot_entity(row), self._seal.open)
+        ends = row["bot_token_expires_at"]
+        # It is stored in UTC without saying so.
+        found.bot_token_expires_at = int(ends.replace(tzinfo=UTC).timestamp()) if ends is not None else None
+        return found if found.bot_token else None
+
+    async def renew(self, team: str, bot: Bot) -> None:
+        """Keep the tokens that came in the place of those of the newest bot."""
+        closed = self._closed(bot)
+        ends = datetime.fromtimestamp(bot.bot_token_expires_at or 0, UTC).replace(tzinfo=None)
+        values = {"bot_token": closed.bot_token, "bot_refresh_token": closed.bot_refresh_token}
+        which = self.bots.c.id == self._newest(team, self.bots.c.id).scalar_subquery()
+        async with self.engine.begin() as connection:
+            await connection.execute(self.bots.update().where(which).values(**values, bot_token_expires_at=ends))
+        self._remembered.pop(team, None)
+
+    def _newest(self, team: str, *columns: Any) -> sqlalchemy.Select[Any]:
+        c = self.bots.c
+        mine = sqlalchemy.and_(c.client_id == self.client_id, c.team_id == team, c.bot_token.is_not(None))
+        return sqlalchemy.select(*columns).where(mine).order_by(c.installed_at.desc(), c.id.desc()).limit(1)
 
     async def forget(self, team: str) -> None:
         """Delete everything of a workspace."""
@@ -154,9 +170,6 @@ class SealedStore(AsyncSQLAlchemyInstallationStore):
 
     def _closed(self, record: Any) -> Any:
         return self._changed(record, self._seal.close)
-
-    def _opened(self, record: Any) -> Any:
-        return None if record is None else self._changed(record, self._seal.open)
 
     @staticmethod
     def _changed(record: Any, change: Any) -> Any:
@@ -189,6 +202,11 @@ class Installations:
         self.states = AsyncSQLAlchemyOAuthStateStore(_STATE_SECONDS, self.engine, logger=_log)
         self._made = asyncio.Lock()
         self._ready = False
+        self._renewing: dict[str, asyncio.Lock] = {}
+        self._not_before: dict[str, float] = {}
+        self._rotator = AsyncTokenRotator(
+            client=AsyncWebClient(base_url=api_url), client_id=client_id, client_secret=client_secret
+        )
         authorize = "https://slack.com/oauth/v2/authorize"
         if not api_url.startswith("https://slack.com/"):
             authorize = api_url.rstrip("/").removesuffix("/api") + "/oauth/v2/authorize"
@@ -225,12 +243,29 @@ class Installations:
         """The bot's token in a workspace; None where the app is not installed."""
         await self.open()
         bot = await self.store.bot_of(team)
+        if bot is not None and _ends_soon(bot):
+            bot = await self._renewed(team, bot)
         return bot.bot_token if bot is not None else None
 
-    async def bot_for(self, team: str) -> Bot | None:
-        """The bot in a workspace, with its ids and its token."""
-        await self.open()
-        return await self.store.bot_of(team)
+    async def _renewed(self, team: str, bot: Bot) -> Bot:
+        """The bot with its next token, where the app's tokens are rotated; of several who ask, and processes, one fetches it."""
+        async with self._renewing.setdefault(team, asyncio.Lock()):
+            bot = await self.store.newest_bot_of(team) or bot
+            if not _ends_soon(bot) or self._not_before.get(team, 0.0) > time.monotonic():
+                return bot
+            self._not_before[team] = time.monotonic() + _SECONDS_TO_RENEW_AGAIN
+            try:
+                found = await self._rotator.perform_bot_token_rotation(bot=bot, minutes_before_expiration=_MINUTES_LEFT)
+            except (SlackTokenRotationError, aiohttp.ClientError, OSError, TimeoutError, AttributeError) as error:
+                newest = await self.store.newest_bot_of(team)
+                if newest is not None and newest.bot_refresh_token != bot.bot_refresh_token:
+                    return newest
+                _log.error("the token of the Slack workspace %s could not be renewed: %s", team, _why(error))
+                return bot
+            if found is None:
+                return bot
+            await self.store.renew(team, found)
+            return found
 
     async def remove(self, team: str) -> None:
         """Forget a workspace: it revoked the token or removed the app."""
@@ -240,3 +275,15 @@ class Installations:
     async def close(self) -> None:
         """Close the database."""
         await self.engine.dispose()
+
+
+def _ends_soon(bot: Bot) -> bool:
+    ends = bot.bot_token_expires_at
+    return bool(bot.bot_refresh_token and ends is not None and ends < time.time() + _MINUTES_LEFT * 60)
+
+
+def _why(error: Exception) -> str:
+    """What went wrong, without what was sent: Slack's word for it, where there is one."""
+    response = getattr(getattr(error, "api_error", None), "response", None)
+    told = getattr(response, "data", None)
+    return str(told.get("error")) if isinstance(told, dict) else type(error).__name__

@@ -11,13 +11,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.errors import DeliveryError
+from connectors.showing import Clock, Patience
 from connectors.slack.clients import Clients, Doubtful, Json, Limited, Refused
-
-Clock = Callable[[], float]
 
 TIERS = {
     "chat.startStream": 20,
@@ -185,29 +184,6 @@ class Pace:
                 found = Window(TIERS[method], self._minute, self.clock)
             self._windows[key] = found
         return found
-
-
-class Patience:
-    """How long something is tried: again after 1, 2, 4, 8 ... seconds until the time is over."""
-
-    def __init__(self, seconds: float, doing: str, clock: Clock = time.monotonic) -> None:
-        self._ends = clock() + seconds
-        self._doing = doing
-        self._pause = 1.0
-        self._clock = clock
-
-    async def wait(self, seconds: float, why: str = "rate limited") -> None:
-        """Wait, if there is time. Raises `DeliveryError` at once if there is not."""
-        if seconds <= 0:
-            return
-        if self._clock() + seconds > self._ends:
-            raise DeliveryError(f"Slack did not take it in time to {self._doing}: {why}.", "It is tried again later.")
-        await asyncio.sleep(seconds)
-
-    async def again(self, why: str) -> None:
-        """Wait before the next try, longer each time."""
-        pause, self._pause = self._pause, min(16.0, self._pause * 2)
-        await self.wait(pause, why)
 
 
 class Calls:

@@ -69,12 +69,21 @@ class _Deliveries:
         from slack_bolt.adapter.aiohttp import to_aiohttp_response, to_bolt_request
 
         body = await request.read()
+        if request.content_type == "application/x-www-form-urlencoded" and b"ssl_check=1" in body.split(b"&"):
+            # Slack looks at the certificate now and then, without a signature. Nothing is done for it.
+            return web.Response()
         signed = _SECONDS.fullmatch(request.headers.get("X-Slack-Request-Timestamp", ""))
         try:
             if not signed or not self._signatures.is_valid_request(body, dict(request.headers)):
                 return web.Response(status=401, text="The signature is not Slack's.")
-            if request.content_type == "application/json" and not isinstance(json.loads(body), dict):
+            told = json.loads(body) if request.content_type == "application/json" else {}
+            if not isinstance(told, dict):
                 return web.Response(status=400)
+            if told.get("type") == "app_rate_limited":
+                _log.error(
+                    "Slack holds events of the workspace %s back: more than 30,000 in an hour", told.get("team_id")
+                )
+                return web.Response()
             delivered = await to_bolt_request(request)
         except (ValueError, LookupError, RecursionError):
             # Not UTF-8, or no JSON: Slack sends no such thing.

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import aiohttp
@@ -14,7 +14,7 @@ import aiohttp
 from agent.errors import DeliveryError, EngineError, SettingsError
 from connectors.slack.clients import Clients, Doubtful, Limited, Refused
 from connectors.slack.events import Person, RoomFacts, author_team_of, channel_kind, identifier, team_of
-from connectors.slack.incoming import mentioned_people
+from connectors.slack.incoming import mentioned_channels, mentioned_people
 
 _MOST_REMEMBERED = 5_000
 _MOST_NAMES = 10
@@ -53,6 +53,7 @@ class People:
         self._remembered, self._staff_remembered = remembered, staff_remembered
         self._clock = clock
         self._people: OrderedDict[tuple[str, str], tuple[float, Person | None]] = OrderedDict()
+        self._rooms: OrderedDict[tuple[str, str], tuple[float, str]] = OrderedDict()
         self._members: dict[str, tuple[float, frozenset[str]]] = {}
         self._running: dict[tuple[str, ...], asyncio.Task[Any]] = {}
 
@@ -65,16 +66,20 @@ class People:
         changed = event.get("message") if event.get("subtype") == "message_changed" else None
         said = changed if isinstance(changed, Mapping) else event
         others = [user for user in mentioned_people(said)[:_MOST_NAMES] if user != bot_user and identifier(user)]
-        names = asyncio.gather(*(self.person(team, user) for user in others))
+        rooms = [room for room in mentioned_channels(said)[:_MOST_NAMES] if identifier(room)]
+        names = asyncio.gather(
+            asyncio.gather(*(self.person(team, user) for user in others)),
+            asyncio.gather(*(self.room_name(team, room) for room in rooms)),
+        )
         author = identifier(event.get("user"))
         if not author or author == bot_user or event.get("bot_id") or changed is not None:
-            return RoomFacts(team, bot_user, bot_id, names=_names(await names))
+            return RoomFacts(team, bot_user, bot_id, names=_names(*await names, rooms))
         direct = channel_kind(event) == "im"
         person, staff, found = await asyncio.gather(
             self.person(team, author), _no() if direct else self._is_listed(team, author), names
         )
         outside = person is None or person.is_outside(team) or author_team_of(event) not in ("", team)
-        return RoomFacts(team, bot_user, bot_id, person, staff and not outside, _names(found))
+        return RoomFacts(team, bot_user, bot_id, person, staff and not outside, _names(*found, rooms))
 
     async def person(self, team: str, user: str) -> Person | None:
         """Who it is, or None when Slack does not say in time."""
@@ -83,6 +88,13 @@ class People:
             self._people.move_to_end((team, user))
             return kept[1]
         return await self._soon(("user", team, user), self._look_up(team, user))
+
+    async def room_name(self, team: str, room: str) -> str:
+        """What a channel is called; empty when Slack does not say in time, or to the app."""
+        kept = self._rooms.get((team, room))
+        if kept is not None and kept[0] > self._clock():
+            return kept[1]
+        return await self._soon(("room", team, room), self._look_up_room(team, room)) or ""
 
     async def is_staff(self, team: str, user: str) -> bool:
         """Whether it is one of the staff; guests and people of other workspaces never are."""
@@ -126,6 +138,18 @@ class People:
         while len(self._people) > _MOST_REMEMBERED:
             self._people.popitem(last=False)
         return found
+
+    async def _look_up_room(self, team: str, room: str) -> str:
+        name, until = "", self._clock() + self._remembered
+        try:
+            answer = await self._clients.request(team, "conversations.info", {"channel": room})
+            name = str(answer["channel"].get("name") or "")
+        except FAULTS as error:
+            _log.info("Slack does not say what %s is called: %s", room, error)
+        self._rooms[team, room] = (until, name)
+        while len(self._rooms) > _MOST_REMEMBERED:
+            self._rooms.popitem(last=False)
+        return name
 
     async def _look_up_staff(self, team: str) -> frozenset[str]:
         members: set[str] = set()
@@ -187,8 +211,9 @@ async def _no() -> bool:
     return False
 
 
-def _names(people: list[Person | None]) -> dict[str, str]:
-    return {person.id: person.name for person in people if person is not None and person.name}
+def _names(people: Sequence[Person | None], names: Sequence[str], rooms: Sequence[str]) -> dict[str, str]:
+    named = {room: name for room, name in zip(rooms, names, strict=True) if name}
+    return named | {person.id: person.name for person in people if person is not None and person.name}
 
 
 def _person(user: str, found: object, team: str) -> Person:

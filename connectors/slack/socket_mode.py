@@ -36,6 +36,11 @@ _REFUSED = {
     "missing_scope",
     "no_permission",
 }
+_WHY = {
+    "too_many_websockets": "as many connections as Slack takes of one app (ten) are open: run fewer processes, or use HTTP",
+    "link_disabled": "Socket Mode is switched off in the app's settings: switch it on, or use HTTP",
+}
+"""Why Slack ends a connection before it begins."""
 _SECONDS_TO_GREET = 15.0
 _SECONDS_TO_LEAVE = 10.0
 
@@ -87,8 +92,11 @@ class SocketMode:
             address = str((await self._client.apps_connections_open(app_token=self._client.token or ""))["url"])
             socket = await session.ws_connect(address, heartbeat=self._ping, max_msg_size=16 * 1024 * 1024)
             greeting = await asyncio.wait_for(socket.receive(), _SECONDS_TO_GREET)
-            if _parsed(greeting).get("type") != "hello":
-                raise ConnectionError(f"Slack greeted with {str(greeting.data)[:100]}")
+            told = _parsed(greeting)
+            if told.get("type") != "hello":
+                raise ConnectionError(
+                    _WHY.get(str(told.get("reason")), f"Slack greeted with {str(greeting.data)[:100]}")
+                )
         except SlackApiError as error:
             self._refused(code_of(error))
         except (aiohttp.ClientError, OSError, TimeoutError, AttributeError) as error:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from connectors import wording
 from connectors.slack.blocks import LONGEST_HEADER, LONGEST_SECTION, Block, button, mrkdwn, plain_text, shortened, shown
 from connectors.slack.outgoing import link
+from connectors.wording import SETTING_NAMES
 
 REASON = "frontdesk_reason"
 ASK = "frontdesk_ask"
@@ -20,50 +22,38 @@ LONGEST_OPTION = 75
 MOST_PROMPTS = 20
 MOST_REQUESTS = 40
 
-MODES: tuple[tuple[str, str], ...] = (
-    ("mention", "When I am mentioned"),
-    ("every-question", "Every question"),
-    ("only-when-sure", "Only when I am sure"),
-    ("off", "Never"),
-)
-"""When the agent answers in a channel: the value, and how people read it."""
-_WORDS = (
-    ("audience", "Audiences", "Whose documents may be used here, separated by commas, e.g. public, partners"),
-    ("language", "Language", "The language of the replies, e.g. de; empty: the customer's"),
-    ("model", "Model", "The model that answers here; empty: the usual one"),
-    ("persona", "Voice", "How the agent sounds here, in a sentence"),
-)
-SETTING_NAMES = ("mode", *(name for name, _, _ in _WORDS))
-
 
 # Modals ---------------------------------------------------------------------------------------------------------------
 
 
 def reason_view(turn: str) -> dict[str, Any]:
     """Asks why an answer did not help. `turn` comes back as `private_metadata`."""
-    words = _input("reason", "What was wrong or missing?", multiline=True)
-    return _modal(REASON, "Your feedback", "Send", [words], turn)
+    words = _input("reason", wording.REASON_QUESTION, multiline=True)
+    return _modal(REASON, wording.REASON_TITLE, wording.REASON_SEND, [words], turn)
 
 
 def ask_view(question: str = "", private_metadata: str = "") -> dict[str, Any]:
     """Asks for a question."""
-    words = _input("question", "What can we help you with?", multiline=True, value=question)
-    return _modal(ASK, "Ask a question", "Ask", [words], private_metadata)
+    words = _input("question", wording.ASK_QUESTION, multiline=True, value=question)
+    return _modal(ASK, wording.ASK_TITLE, wording.ASK_SEND, [words], private_metadata)
 
 
 def settings_view(channel_name: str, current: Mapping[str, str], *, private_metadata: str) -> dict[str, Any]:
     """How the agent behaves in one channel, as it is now."""
-    options = [{"text": plain_text(words, LONGEST_OPTION), "value": value} for value, words in MODES]
+    options = [{"text": plain_text(words, LONGEST_OPTION), "value": value} for value, words in wording.MODES]
     select: Block = {"type": "static_select", "action_id": "mode", "options": options}
-    chosen = [option for option in options if option["value"] == current.get("mode", MODES[0][0])]
+    chosen = [option for option in options if option["value"] == current.get("mode", wording.MODES[0][0])]
     if chosen:
         select["initial_option"] = chosen[0]
     blocks: list[Block] = [
         {"type": "section", "text": mrkdwn(f"*#{shown(channel_name.lstrip('#'), 200)}*")},
-        {"type": "input", "block_id": "mode", "label": plain_text("Answer", 2000), "element": select},
-        *(_input(name, label, value=current.get(name, ""), hint=hint, optional=True) for name, label, hint in _WORDS),
+        {"type": "input", "block_id": "mode", "label": plain_text(wording.MODE_LABEL, 2000), "element": select},
+        *(
+            _input(name, label, value=current.get(name, ""), hint=hint, optional=True)
+            for name, label, hint in wording.SETTING_WORDS
+        ),
     ]
-    return _modal(SETTINGS, "Settings", "Save", blocks, private_metadata)
+    return _modal(SETTINGS, wording.SETTINGS_TITLE, wording.SETTINGS_SAVE, blocks, private_metadata)
 
 
 def settings_of(view_state: Mapping[str, Any]) -> dict[str, str]:

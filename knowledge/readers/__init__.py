@@ -99,7 +99,8 @@ class Reading:
         """Why somebody has to look at the file before it is published; empty when nothing in it is suspicious."""
         if not self.suspicious:
             return ""
-        more = f" and in {len(self.suspicious) - 1} more places" if len(self.suspicious) > 1 else ""
+        others = len(self.suspicious) - 1
+        more = f" and in {others} more place{'s' if others > 1 else ''}" if others else ""
         return f"it reads like instructions to a machine: {self.suspicious[0]}{more}"
 
 

@@ -128,6 +128,7 @@ class _Run:
         self.painted: list[_Painted] = []
         self.order = 0
         self._forms = 0
+        self._colours = {WHITE}
         self._open: set[int] = set()
         self._path: list[Box] = []
         self._unsure = False
@@ -202,6 +203,8 @@ class _Run:
         if right < -1 or left > self.width + 1 or place[5] < -1 - size or place[5] > self.height + 1:
             return "outside of the page"
         colour = state.stroke if state.mode in (1, 5) else state.fill
+        if not any(cannot_be_told_apart(colour, painted) for painted in self._colours):
+            return ""  # whatever it stands on, it can be seen: charts have thousands of shapes to look through
         ground = self._ground((left + right) / 2, place[5] + size / 4)
         if ground is not None and cannot_be_told_apart(colour, ground):
             return "white on white" if ground == WHITE else "text of the colour behind it"
@@ -241,6 +244,7 @@ class _Run:
         for box in self._path[:1000]:
             if box[2] - box[0] > 2 and box[3] - box[1] > 2:  # not a line
                 colour = state.fill if state.fill != UNKNOWN else None
+                self._colours.add(state.fill)
                 self.painted.append(_Painted(box, colour, self.order, covers))
 
     def picture(self, state: State, *, covers: bool) -> None:

@@ -143,13 +143,13 @@ async def test_ten_megabytes_of_one_line_cost_little() -> None:
     async def careless(attachment: Attachment, most: int) -> bytes:
         return b"x" * 10_000_000
 
-    began = time.monotonic()
+    began = time.process_time()
     done = await read([file("a.txt", "text/plain", 10_000_000)], careless, vision=None, payer=PAYER)
     text = done.attachments[0].text
     assert text is not None
     assert len(text) <= MOST_CHARACTERS
     assert "left out" in text
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-8-sig", "utf-32"])
@@ -274,10 +274,10 @@ HOSTILE = [
 
 @pytest.mark.parametrize("piece", HOSTILE)
 async def test_no_text_takes_long(piece: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     found = await one((piece * MOST_BYTES).encode()[:MOST_BYTES], "server.log", "text/plain")
     question_of(said("", found))
-    assert time.monotonic() - began < 3
+    assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize(

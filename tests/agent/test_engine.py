@@ -221,17 +221,17 @@ async def test_what_was_claimed_and_not_begun_is_run_after_all(
     await engine.start()
     try:
         claims = engine._dbos._sys_db
-        claim = claims.start_queued_workflows
+        claim = claims.start_queued_partitioned_workflows
         lost: list[str] = []
 
         def breaks(*args: Any, **kwargs: Any) -> Any:
-            found, why = claim(*args, **kwargs)
+            found = claim(*args, **kwargs)
             if found and not lost:
                 lost.extend(found)
-                return [], None
-            return found, why
+                return []
+            return found
 
-        claims.start_queued_workflows = breaks
+        claims.start_queued_partitioned_workflows = breaks
         monkeypatch.setattr("agent.engine.HEAL_AFTER_SECONDS", 0.1)
         await engine.submit("p#1", "p")
         await _until(lambda: lost == ["p#1"])

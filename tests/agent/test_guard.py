@@ -381,10 +381,10 @@ NUMBERS = [
 def test_hostile_text_takes_linear_time(work: Callable[[str], object], units: Sequence[str]) -> None:
     for unit in units:
         text = (unit * 100_000)[:100_000]
-        started = time.perf_counter()
+        started = time.process_time()
         work(text)
         # A quadratic pattern takes minutes here; a linear one a few tenths of a second.
-        assert time.perf_counter() - started < 5, unit
+        assert time.process_time() - started < 5, unit
 
 
 @pytest.mark.parametrize(

@@ -305,7 +305,7 @@ async def test_fault_017_context_too_long_is_trimmed_once() -> None:
 
 
 async def test_fault_018_endless_repetition_is_stopped() -> None:
-    with playing(stream(["I am sorry, I did not get that. "] * 20_000)) as (server, model):
+    with playing(stream(["I am sorry, I did not get that. "] * 20_000, pause=0.001)) as (server, model):
         outcome = await ask(model, other())
         assert await asyncio.to_thread(server.left.wait, 5), "the server goes on writing, and is paid for it"
     assert isinstance(outcome.error, ModelBroken)

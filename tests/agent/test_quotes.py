@@ -437,6 +437,6 @@ HOSTILE = [
 @pytest.mark.parametrize("unit", HOSTILE)
 def test_hostile_text_takes_linear_time(unit: str) -> None:
     text = (unit * 100_000)[:100_000]
-    started = time.perf_counter()
+    started = time.process_time()
     units(text)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5

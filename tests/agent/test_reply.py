@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.reply import MarkReader, Written, allowed_urls, citations_of, finished, is_small_talk
+from agent.reply import MarkReader, Written, allowed_urls, finished, is_small_talk, sourced
 from knowledge.documents import Passage
 from knowledge.search import Hit, Why
 
@@ -105,11 +105,11 @@ def test_allowed_are_the_addresses_of_documents_and_in_their_passages() -> None:
 def test_a_whole_answer_is_sent_as_it_is() -> None:
     written = Written("It is so [1]. See [two](https://docs.example/two) [2]", None, (2, 1))
     assert finished(written, HITS) == written.text
-    assert [(one.n, one.document, one.url, one.passage) for one in citations_of(written, HITS)] == [
+    assert [(one.n, one.document, one.url, one.passage) for one in sourced(written, HITS)[1]] == [
         (1, "d2", "https://help.example/2", HITS[1].passage.text),
         (2, "d1", "https://help.example/1", "Text 1."),
     ]
-    assert citations_of(written, HITS)[0].updated == "2026-11-23"
+    assert sourced(written, HITS)[1][0].updated == "2026-11-23"
 
 
 def test_addresses_of_documents_that_are_not_cited_go() -> None:
@@ -143,12 +143,12 @@ def test_a_cut_answer_ends_with_a_whole_sentence(text: str, sent: str) -> None:
 
 def test_a_cut_answer_lists_only_the_sources_that_are_left() -> None:
     written = Written("First [1]. Second [2] and", None, (3, 1), cut=True)
-    assert [one.document for one in citations_of(written, HITS)] == ["d3"]
+    assert [one.document for one in sourced(written, HITS)[1]] == ["d3"]
 
 
 def test_an_answer_that_takes_itself_back_is_none() -> None:
     assert finished(Written("It is so [1]. [[unsure]]", None, (1,)), HITS) == ""
-    assert citations_of(Written("It is so [1]. [[unsure]]", None, (1,)), HITS) == ()
+    assert sourced(Written("It is so [1]. [[unsure]]", None, (1,)), HITS)[1] == ()
     assert finished(Written("It is so [1]. [[chat]]", None, (1,)), HITS) == "It is so [1]."
 
 
@@ -186,7 +186,7 @@ def test_what_states_facts_is_no_small_talk(text: str) -> None:
 def test_any_text_can_be_finished(text: str, cut: bool) -> None:
     written = Written(text, None, (1, 2), cut)
     assert isinstance(finished(written, HITS), str)
-    assert all(citation.n <= 2 for citation in citations_of(written, HITS))
+    assert all(citation.n <= 2 for citation in sourced(written, HITS)[1])
 
 
 @pytest.mark.parametrize(
@@ -214,11 +214,11 @@ def test_any_text_can_be_finished(text: str, cut: bool) -> None:
 )
 def test_hostile_text_takes_linear_time(unit: str) -> None:
     text = (unit * 100_000)[:100_000]
-    started = time.perf_counter()
+    started = time.process_time()
     finished(Written(text, None, (1, 2), cut=True), HITS)
     read(text)
     is_small_talk(text)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ KEY = "sk-abcdefghijklmnopqrstuvwxyz123456"
 EXAMPLES = {
     "SLACK_BOT_TOKEN": "xoxb-1-2-x",
     "SLACK_APP_TOKEN": "xapp-1-x",
+    "DISCORD_TOKEN": "MTA5.Gx-y_z.abc",
     "FRONTDESK_ENCRYPTION_KEY": "k" * 43 + "=",
     "DATABASE_URL": "postgresql://frontdesk:secret@db.example:5432/frontdesk",
 }
@@ -211,7 +212,7 @@ def test_a_text_keeps_its_last_space_where_it_matters(tmp_path: Path) -> None:
         (
             "\n[staff]\nchanel = 'C9'",
             2,
-            "[staff]: there is no setting 'chanel'. What can be is: channel, members, admins.",
+            "[staff]: there is no setting 'chanel'. What can be is: channel, members, roles, admins.",
         ),
         (
             "[staff]\nchannel = 9",
@@ -277,6 +278,11 @@ def test_dotenv_is_refused_by_file_line_and_name(tmp_path: Path, dotenv: str, li
         ),
         ("SLACK_APP_TOKEN", "xoxb-1", "it is an app-level token, which begins with xapp-"),
         ("SLACK_API_URL", "slack.com/api", "it is an address that begins with https:// or http://"),
+        ("DISCORD_TOKEN", "MTA5.Gx-y_z", "DISCORD_TOKEN cannot be this value: it is a bot token: three parts"),
+        ("DISCORD_GATEWAY_URL", "https://gateway", "it is an address that begins with wss:// or ws://"),
+        ("FRONTDESK_DISCORD_TOKEN", "MTA5.Gx-y_z.abc", "Did you mean DISCORD_TOKEN?"),
+        ("FRONTDESK_STAFF_ROLES", "slack:T1/456", "it is ids of roles, such as 456 or discord:1/456"),
+        ("FRONTDESK_DISCORD_TAGS", "an answer to this question", "it is three names of at most 20 characters"),
         ("DATABASE_URL", "mysql://db/x", "it is the address of a Postgres database: postgresql://USER:PASSWORD@HOST"),
         ("FRONTDESK_ENCRYPTION_KEY", "short", "it is a Fernet key"),
         ("FRONTDESK_ANSWERING", "always", "it is one of mention, every-question, only-when-sure, off"),
@@ -419,8 +425,9 @@ def test_every_setting_says_what_it_does() -> None:
     for setting in TABLE:
         assert setting.help.endswith("."), setting.name
         assert re.fullmatch(r"[a-z]+(_[a-z]+)*", setting.name)
-        own = setting.name.startswith("slack_") and (setting.secret or setting.name == "slack_api_url")
-        own = own or setting.name == "database_url" or setting.name.startswith("chroma_")
+        own = setting.name.startswith(("slack_", "discord_")) and setting.secret
+        own = own or setting.name in ("slack_api_url", "discord_api_url", "discord_gateway_url", "database_url")
+        own = own or setting.name.startswith("chroma_")
         assert setting.variable == ("" if own else "FRONTDESK_") + setting.name.upper()
 
 

@@ -29,6 +29,7 @@ from agent.messages import (
     Inbound,
     Message,
     Shared,
+    Solved,
     Stopped,
     Withdrawn,
 )
@@ -266,6 +267,38 @@ async def test_stop_ends_the_answer_and_the_next_question_is_answered(
         assert (await here.answered(await here.say(2, ASKED))).text
 
 
+async def test_what_is_solved_is_no_longer_written_on_and_may_go_on(
+    database: Path | str, knowledge: KnowledgeBase
+) -> None:
+    model = Slow(ANSWER)
+    async with place(database, knowledge, model) as here:
+        asked = await here.say(1, ASKED)
+        await here.until(lambda: any(isinstance(one.event, Draft) for one in here.connector.deliveries))
+        solved = Solved(asked.address, asked.id, "U1", asked.sent_at + timedelta(seconds=1))
+        for _ in range(2):
+            await here.turns.receive(solved)
+        await here.until(lambda: here.connector.deliveries[-1].event == Withdrawn(stopped=True))
+        assert await here.ended(asked.id) == "stopped"
+        conversation = await here.ledger.conversation(asked.address)
+        assert conversation is not None
+        assert conversation.mode == "closed"
+        model.sign.set()
+        assert (await here.answered(await here.say(3, ASKED, addressed=False))).text
+        await here.turns.receive(Solved(asked.address, "unknown", "U1", asked.sent_at))
+        await here.turns.receive(replace(solved, address=Address("memory", "T1", "C9"), turn="unknown"))
+
+
+async def test_what_was_said_over_hours_is_no_flood_when_it_comes_at_once(
+    database: Path | str, knowledge: KnowledgeBase
+) -> None:
+    limits = Limits(conversation_per_half_minute=2)
+    async with place(database, knowledge, ScriptedModel(ANSWER), limits=limits) as here:
+        said = [await here.say(number * 60, ASKED) for number in range(1, 5)]
+        await here.answered(said[0])
+        assert {await here.ended(one.id) for one in said} <= {"answered", "merged"}
+        assert all(wording.SLOW_DOWN not in str(one.event) for one in here.connector.deliveries)
+
+
 async def test_a_hand_off_opens_a_ticket_and_tells_staff_once(database: Path | str, knowledge: KnowledgeBase) -> None:
     async with place(database, knowledge, ScriptedModel(ANSWER)) as here:
         asked = await here.say(1, "I want to talk to a person", wants_person=True)
@@ -385,19 +418,24 @@ async def test_a_ticket_says_what_it_is_about(database: Path | str, knowledge: K
         assert ASKED in ticket.question
 
 
-async def test_a_private_answer_is_shared_once_when_asked(database: Path | str, knowledge: KnowledgeBase) -> None:
+@pytest.mark.parametrize("thread", ["", "1.5"])
+async def test_a_private_answer_is_shared_once_when_asked(
+    database: Path | str, knowledge: KnowledgeBase, thread: str
+) -> None:
     async with place(database, knowledge, ScriptedModel(ANSWER)) as here:
         asked = await here.say(1, ASKED, thread="private-U1", private_reply="https://hooks.example/1")
         await here.answered(asked)
         assert not any(isinstance(one.event, Draft) for one in here.connector.deliveries)
-        shared = Shared(asked.id, Address("memory", "T1", "C1"), "U1", datetime.now(UTC))
+        there = Address("memory", "T1", "C1", thread)
+        shared = Shared(asked.id, there, "U1", datetime.now(UTC))
+        await here.turns.receive(replace(shared, address=Address("memory", "T1", "C2", thread)))
         await here.turns.receive(shared)
         await here.turns.receive(shared)
         await here.until(lambda: len(here.connector.shown) == 2)
         await asyncio.sleep(0.3)
         assert len([one for one in here.connector.deliveries if isinstance(one.event, Answer)]) == 2
         last = here.connector.deliveries[-1]
-        assert last.address == Address("memory", "T1", "C1")
+        assert last.address == there
         assert last.question is not None
         assert last.question.private_reply == ""
 

@@ -22,7 +22,9 @@ from connectors.composition import (
     database_of,
     model_choices,
 )
-from connectors.places import build_connectors, described, slack_mode, slack_settings
+from connectors.places import build_connectors, described
+from connectors.places.discord import discord_settings
+from connectors.places.slack import client_link, slack_mode, slack_settings
 
 SLACK = Address("slack", "T1", "C1", "1699.01")
 HERE = "http://127.0.0.1:9/v1#"
@@ -238,6 +240,7 @@ MANY = {
     "SLACK_SIGNING_SECRET": "secret",
     "FRONTDESK_ENCRYPTION_KEY": "k" * 43 + "=",
 }
+DISCORD = {"DISCORD_TOKEN": "MTA5.Gx-y_z.abc"}
 BOT, APP, SIGNING = {"SLACK_BOT_TOKEN": "xoxb-1"}, {"SLACK_APP_TOKEN": "xapp-1"}, {"SLACK_SIGNING_SECRET": "s"}
 
 
@@ -290,9 +293,94 @@ members = ["U1", "slack:T1/U2", "discord:G1/1"]
     told = slack_settings(settings, tmp_path)
     assert (told.host, told.port, told.commands) == ("127.0.0.1", 3001, ("/ask", "/handoff"))
     assert (told.staff, told.staff_channel) == (("U1", "slack:T1/U2"), "")
-    assert told.database == f"sqlite:///{tmp_path / 'slack.sqlite3'}"
+    assert told.database == f"sqlite:///{tmp_path / 'frontdesk.sqlite3'}"
     assert described("slack", settings) == "signed HTTP at 127.0.0.1:3001/slack/events"
     assert "xoxb" not in repr(told)
+
+
+@pytest.mark.parametrize(
+    ("api", "host"),
+    [
+        ("https://slack.com/api/", "app.slack.com"),
+        ("https://slack-gov.com/api/", "app.slack-gov.com"),
+        ("https://proxy.example/slack/api/", "app.slack.com"),
+    ],
+)
+def test_links_lead_to_the_slack_that_is_used(tmp_path: Path, api: str, host: str) -> None:
+    settings = read(tmp_path, SLACK_API_URL=api, **BOT, **SIGNING)
+    assert client_link(settings, Address("slack", "T1", "C1")) == f"https://{host}/client/T1/C1"
+
+
+async def test_slack_and_discord_side_by_side_need_to_know_where_the_staff_are(tmp_path: Path) -> None:
+    both = {**BOT, **APP, **DISCORD}
+    async with desk_of(tmp_path, TOML, **both) as desk:
+        with pytest.raises(SettingsError, match="C9 may be a channel of Slack or of Discord") as caught:
+            build_connectors(desk)
+        assert "frontdesk.toml, line 2" in caught.value.message
+    async with desk_of(tmp_path, 'staff_channel = "slack:T1/C9"', **both) as desk:
+        built = build_connectors(desk)
+        assert list(built) == ["slack", "discord"]
+        for one in built.values():
+            assert not one.connected
+            await one.close()
+
+
+def test_what_discord_is_told(tmp_path: Path) -> None:
+    toml = """
+discord_command = "ask"
+discord_tags = ["Answered", "Waits", "Solved"]
+discord_message_content = "off"
+discord_backfill_hours = 2
+[staff]
+channel = "discord:1/9"
+members = ["U1", "slack:T1/U2", "discord:1/77", "78"]
+roles = ["discord:1/456"]
+admins = ["77"]
+"""
+    settings = read(tmp_path, toml, DISCORD_API_URL="http://127.0.0.1:1/api/v10", **DISCORD)
+    told = discord_settings(settings)
+    assert (told.token, told.api_url) == (DISCORD["DISCORD_TOKEN"], "http://127.0.0.1:1/api/v10")
+    assert (told.command, told.tags, told.message_content) == ("ask", ("Answered", "Waits", "Solved"), "off")
+    assert (told.staff, told.staff_roles, told.admins) == (("U1", "discord:1/77", "78"), ("discord:1/456",), ("77",))
+    assert (told.staff_channel, told.backfill_seconds) == ("discord:1/9", 7_200.0)
+    assert told.token not in f"{told} {settings.values}"
+    assert described("discord", settings) == "the gateway"
+    with pytest.raises(SettingsError, match="discord_tags are three, and 1 are set"):
+        discord_settings(read(tmp_path, 'discord_tags = "solved"', **DISCORD))
+
+
+async def test_a_server_that_no_setting_names_may_be_anybodys(tmp_path: Path) -> None:
+    toml = """
+audience = "public, internal"
+staff_channel = "discord:1/9"
+staff_admins = ["77"]
+[channels."discord:2/5"]
+mode = "every-question"
+"""
+    ours, named, strange = (Address("discord", server, "5", "7") for server in "123")
+    direct = Address("discord", "dm", "5", "7")
+    async with desk_of(tmp_path, toml) as desk:
+        internal = frozenset({"public", "internal"})
+        assert [desk.rooms(one).audiences for one in (ours, named, direct)] == [internal] * 3
+        assert desk.rooms(strange).audiences == {"public"}
+        assert desk.rooms(named).answering == "every-question"
+        with pytest.raises(SettingsError, match="audience is set by the operator"):
+            await desk.set_channel(strange, {"audience": "internal"}, "discord:3/5")
+        await desk.set_channel(strange, {"mode": "off", "audience": "public, internal"}, "discord:3/5")
+        await desk.set_channel(strange, {"audience": "internal"}, "discord:3/77")
+        assert desk.rooms(strange) == Room(
+            "off", frozenset({"public"}), desk.rooms(ours).handoff_message, desk.rooms(ours).staff
+        )
+        await desk.set_channel(named, {"audience": "public"}, "discord:2/5")
+        assert desk.rooms(named).audiences == {"public"}
+
+
+async def test_where_a_question_is_answered_is_set_for_a_channel(tmp_path: Path) -> None:
+    toml = '[channels."discord:1/5"]\ndiscord_answer_in = "channel"'
+    async with desk_of(tmp_path, toml) as desk:
+        channels = desk.channels
+        assert channels.settings(Address("discord", "1", "5"))["discord_answer_in"] == "channel"
+        assert channels.settings(Address("discord", "1", "6"))["discord_answer_in"] == "thread"
 
 
 def test_the_database_is_a_directory_or_postgres(tmp_path: Path) -> None:

@@ -114,10 +114,10 @@ HOSTILE = [
 
 @pytest.mark.parametrize("unit", [*HOSTILE, "```\n", "\\", "> ", "- ", "[[a]", "*a*", "a_", "**a**", "[a](b(c) "])
 def test_hostile_text_takes_linear_time(unit: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     plain((unit * 100_000)[:100_000])
     plain(f"# a{unit * 30_000}b")
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 # Tables ---------------------------------------------------------------------------------------------------------------
@@ -233,6 +233,6 @@ ROWS = [
     ],
 )
 def test_hostile_tables_take_linear_time(unit: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     tables_as_text((unit * 100_000)[:100_000])
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

@@ -91,6 +91,28 @@ def test_what_belongs_together_is_not_cut(whole: str) -> None:
         assert any(whole in part for part in split(spaced, 60))
 
 
+@pytest.mark.parametrize(
+    ("mark", "shown"),
+    [
+        ("#", "\\#"),
+        ("###", "\\###"),
+        ("-", "\\-"),
+        ("+", "\\+"),
+        ("*", "\\*"),
+        (">", "\\>"),
+        ("12.", "12\\."),
+        ("3)", "3\\)"),
+        ("#1", "#1"),
+        ("-5", "-5"),
+        ("1.5", "1.5"),
+    ],
+)
+def test_no_part_begins_with_what_is_no_mark_where_it_stood(mark: str, shown: str) -> None:
+    first, second = split(f"{'x' * 40} {mark} and more words", 41)
+    assert first == "x" * 40
+    assert second == f"{shown} and more words"
+
+
 def test_what_is_longer_than_a_part_is_cut_all_the_same() -> None:
     text = f"[words](https://x.example/{'a' * 200})"
     assert "".join(split(text, 50)) == text
@@ -250,7 +272,7 @@ def test_other_lengths_are_kept(text: str, limit: int) -> None:
     ],
 )
 def test_hostile_text_is_cut_in_linear_time(unit: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     parts = split((unit * 100_000)[:100_000], 2_000)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert all(len(part) <= 2_000 and in_balance(part) for part in parts)

@@ -1,4 +1,4 @@
-"""What every connector must do: the terminal, the shipped fake, and Slack against a local one."""
+"""What every connector must do: the terminal, the shipped fake, and Slack and Discord against local ones."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from agent.testing import MemoryConnector
 from connectors.connector import Connector, Posts, Reaches
 from connectors.slack.connector import SlackConnector, SlackSettings
 from connectors.terminal import Terminal
+from tests.servers.discord import DiscordServer
 from tests.servers.slack import SlackServer, serving
 
 LINES = [
@@ -222,6 +223,88 @@ class InSlack(Shared):
         return [seen.ts for seen in self.slack.visible(self._staff) if seen.ours]
 
 
+class InDiscord(Shared):
+    def __init__(self, discord: DiscordServer) -> None:
+        self.discord = discord
+        self._posts: Posts = KeptPosts()
+        self._ann, eve = discord.add_user("ann"), discord.add_user("eve")
+        customers, staff = (discord.add_role(discord.guild, name) for name in ("customers", "staff"))
+        discord.join(discord.guild, self._ann, [customers])
+        discord.join(discord.guild, eve, [staff])
+        self._room = discord.add_channel("help", only_roles=[customers])
+        self._staff = discord.add_channel("staff", only_roles=[staff])
+        self.staff = Address("discord", discord.guild, self._staff)
+        self._thread = ""
+        self._start()
+
+    def _start(self) -> None:
+        from connectors.discord.connector import DiscordConnector, DiscordSettings
+
+        discord = self.discord
+        settings = DiscordSettings(
+            token=discord.token, api_url=discord.api_url, gateway_url=discord.gateway_url, edit_seconds=0.05
+        )
+        self._discord_connector = DiscordConnector(settings, self._posts)
+        self.connector = self._discord_connector
+        self._got: asyncio.Queue[Message] = asyncio.Queue()
+        self._listening = asyncio.create_task(self._discord_connector.listen(self._receive))
+
+    async def _receive(self, inbound: Inbound) -> None:
+        if isinstance(inbound, Message):
+            self._got.put_nowait(inbound)
+
+    @property
+    def reaches(self) -> Reaches:
+        return self._discord_connector
+
+    async def heard(self) -> list[Message]:
+        await self._connected()
+        got: list[Message] = []
+        for line in LINES:
+            said = self.discord.say(self._ann, self._thread or self._room, self.discord.mention(line))
+            self._thread = self._thread or self.discord.start_thread(self._ann, self._room, "pets", said)
+            got.append(await asyncio.wait_for(self._got.get(), 10))
+        return got
+
+    async def _connected(self) -> None:
+        ends = time.monotonic() + 10
+        while not self._discord_connector.connected:
+            assert time.monotonic() < ends, self._discord_connector.problem
+            await asyncio.sleep(0.01)
+
+    def seen(self) -> str:
+        rooms = (self._room, self._thread)
+        return "\n".join(seen.text for room in rooms for seen in self.discord.ours(room))
+
+    async def restart(self) -> None:
+        await self.close()
+        self._start()
+        await self._connected()
+
+    async def close(self) -> None:
+        await self._discord_connector.close()
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait_for(self._listening, 10)
+
+    def file(self, content: bytes) -> Attachment:
+        said = self.discord.say(self._ann, self._thread, "", files=[("log.txt", content)])
+        (file,) = next(seen for seen in self.discord.visible(self._thread) if seen.id == said).attachments
+        return Attachment("log.txt", "text/plain", len(content), source=file["url"])
+
+    def let_strangers_in(self) -> None:
+        self.discord.overwrite(self._room, self.discord.guild, view_channel=True)
+
+    def told(self) -> list[str]:
+        return [seen.id for seen in self.discord.ours(self._staff)]
+
+
+@pytest.fixture
+def discord() -> Iterator[DiscordServer]:
+    with serving(DiscordServer()) as server:
+        yield server
+        assert (server.violations, server.notified, server.unfurled) == ([], [], [])
+
+
 @pytest.fixture
 def server() -> Iterator[SlackServer]:
     with serving(SlackServer()) as slack:
@@ -229,19 +312,25 @@ def server() -> Iterator[SlackServer]:
         assert (slack.violations, slack.bad_acks, slack.notified, slack.unfurled) == ([], [], [], [])
 
 
-@pytest.fixture(params=["terminal", "piped", "memory", "slack"])
+def _made(name: str, request: pytest.FixtureRequest) -> Shared:
+    if name == "slack":
+        return InSlack(request.getfixturevalue("server"))
+    return InDiscord(request.getfixturevalue("discord")) if name == "discord" else InMemory()
+
+
+@pytest.fixture(params=["terminal", "piped", "memory", "slack", "discord"])
 async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
     if request.param in ("terminal", "piped"):
         yield InTerminal(live=request.param == "terminal")
         return
-    one = InMemory() if request.param == "memory" else InSlack(request.getfixturevalue("server"))
+    one = _made(request.param, request)
     yield one
     await one.close()
 
 
-@pytest.fixture(params=["memory", "slack"])
+@pytest.fixture(params=["memory", "slack", "discord"])
 async def shared(request: pytest.FixtureRequest) -> AsyncIterator[Shared]:
-    one = InMemory() if request.param == "memory" else InSlack(request.getfixturevalue("server"))
+    one = _made(request.param, request)
     yield one
     await one.close()
 

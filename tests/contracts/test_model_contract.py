@@ -64,7 +64,8 @@ def reply_to(question: str) -> str:
 
 
 def play(call: Call) -> Play:
-    return says(reply_to(call.body["messages"][-1]["content"]))
+    # What comes together is read together.
+    return says(reply_to(call.body["messages"][-1]["content"]), pause=0.001)
 
 
 @pytest.fixture(scope="module")

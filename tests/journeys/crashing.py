@@ -10,7 +10,6 @@ import logging
 import math
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -22,9 +21,9 @@ from itertools import combinations
 from pathlib import Path
 
 from agent.tracing import LOGGER
+from tests.journeys.crowds import CODE, Crowd, Thread
 from tests.journeys.running import FRONTDESK
 from tests.servers.model_server import Call, Play, says
-from tests.servers.slack import Seen, SlackServer
 
 QUESTIONS = (
     "How long do I have to write a review after check-out?",
@@ -32,7 +31,6 @@ QUESTIONS = (
     "Until when may I still add a review?",
 )
 _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
-_CODE = re.compile(r"\(([a-z]{6})\)")
 
 
 def code_of(number: int) -> str:
@@ -51,20 +49,10 @@ def repeats_codes(pause: float) -> Callable[[Call], Play]:
         asked = call.said.rpartition("<message>")[2].partition("</message>")[0]
         if call.said.startswith("You prepare"):
             return says(" ".join(asked.split()))
-        words = "".join(f" ({code})" for code in _CODE.findall(asked))
+        words = "".join(f" ({code})" for code in CODE.findall(asked))
         return says(f"You have 14 days after check-out to write a review.{words} [1]", pause=pause)
 
     return play
-
-
-@dataclass
-class Thread:
-    """One conversation, in a thread of a channel."""
-
-    channel: str
-    person: str
-    codes: list[str] = field(default_factory=list)
-    root: str = ""
 
 
 @dataclass
@@ -74,7 +62,7 @@ class Customers:
     `fresh` bounds how many conversations are under way.
     """
 
-    slack: SlackServer
+    crowd: Crowd
     conversations: int = 40
     questions: int = 6
     seed: int = 1
@@ -85,8 +73,7 @@ class Customers:
         self._dice = random.Random(self.seed)
         self._number = 0
         self._said: dict[str, float] = {}
-        people = [self.slack.add_user(f"person{number}") for number in range(10)]
-        channels = [self.slack.add_channel(f"help{number}", people) for number in range(5)]
+        people, channels = self.crowd.settle(10, 5)
         for number in range(self.conversations):
             self.threads.append(Thread(channels[number % 5], people[number % 10]))
 
@@ -106,31 +93,25 @@ class Customers:
     def _say(self, thread: Thread) -> None:
         code = code_of(self._number * 37 + 5)
         self._number += 1
-        text = f"{self._dice.choice(QUESTIONS)} ({code})"
         thread.codes.append(code)
         self._said[code] = time.monotonic()
-        if thread.root:
-            self.slack.say(thread.person, thread.channel, text, thread_ts=thread.root)
-        else:
-            thread.root = self.slack.say(thread.person, thread.channel, f"{self.slack.mention()} {text}")
+        self.crowd.say(thread, f"{self._dice.choice(QUESTIONS)} ({code})")
 
     def _answered(self, thread: Thread) -> bool:
         if not thread.codes:
             return True
-        replies = self.slack.replies_to(thread.channel, thread.root)
-        return any(f"({thread.codes[-1]})" in reply.text and _is_final(reply) for reply in replies)
+        return any(f"({thread.codes[-1]})" in one.text and one.final for one in self.crowd.replies(thread))
 
     def complaints(self) -> list[str]:
         """What customers would complain of: no answer, two answers, answers out of order, a piece of an answer.
 
-        Out of order is an answer before that of an earlier question which was acknowledged when the later one was asked: what
-        a dying process had not stored comes again later.
+        Out of order is an answer before that of an earlier question which was safe when the later one was asked.
         """
         found: list[str] = []
-        heard = self._heard()
+        heard = self.crowd.heard(self._said)
         for thread in self.threads:
-            replies = self.slack.replies_to(thread.channel, thread.root)
-            said = [_CODE.findall(reply.text) for reply in replies]
+            replies = self.crowd.replies(thread)
+            said = [CODE.findall(reply.text) for reply in replies]
             together = [code for one in said for code in one]
             where = f"{thread.channel}/{thread.root}"
             late = [
@@ -143,25 +124,12 @@ class Customers:
             ]
             if sorted(together) != sorted(thread.codes) or late:
                 found.append(f"{where}: asked {thread.codes}, answered {said}")
-            found += [f"{where}: unfinished: {reply.text[:80]!r}" for reply in replies if not _is_final(reply)]
+            found += [f"{where}: unfinished: {reply.text[:80]!r}" for reply in replies if not reply.final]
         return found
-
-    def _heard(self) -> dict[str, float]:
-        """When each question was first acknowledged."""
-        heard: dict[str, float] = {}
-        for delivery in self.slack.deliveries:
-            code = _CODE.search(str(delivery.event.get("text", "")))
-            if code and delivery.acked_at is not None and not delivery.event.get("bot_id"):
-                heard[code[1]] = min(heard.get(code[1], delivery.acked_at), delivery.acked_at)
-        return heard
 
     @property
     def replies(self) -> int:
-        return sum(len(self.slack.replies_to(one.channel, one.root)) for one in self.threads)
-
-
-def _is_final(reply: Seen) -> bool:
-    return reply.metadata is not None and reply.streaming != "streaming" and "Talk to a person" in reply.text
+        return sum(len(self.crowd.replies(one)) for one in self.threads)
 
 
 @contextmanager
@@ -181,18 +149,12 @@ def suicidal(point: str, times: int, *arguments: str, log: Path, **settings: str
 
 
 def keep_asking(customers: Customers, until: Callable[[], bool], seconds: float) -> bool:
-    """Let the customers go on until something is so; false when it did not become so in time.
-
-    Slack sends what was not acknowledged again after a minute and after five; here, as soon as somebody listens.
-    """
-    end, connected = time.monotonic() + seconds, 0
+    """Let the customers go on until something is so; false when it did not become so in time."""
+    end = time.monotonic() + seconds
     while not until():
         if time.monotonic() > end:
             return False
-        if len(customers.slack.connections) > connected:
-            customers.slack.redeliver_unacknowledged()
-        connected = len(customers.slack.connections)
-        if connected:
+        if customers.crowd.listens():
             customers.go_on()
         time.sleep(0.05)
     return True

@@ -97,36 +97,57 @@ class Talking:
             self.go_on.set()
 
 
-class House:
-    """A workspace with staff, and a frontdesk that is started when it is needed and does not run."""
+class Household:
+    """A frontdesk that is started when it is needed and does not run. `connected` is what it says once it is heard."""
 
-    def __init__(
-        self, slack: LocalSlack, model: ModelServer, data: Path, config: str, settings: Mapping[str, str]
-    ) -> None:
-        self.slack, self.model, self.data = slack, model, data
-        self._config = data / "frontdesk.toml"
-        self._config.write_text(config)
+    connected = ""
+
+    def __init__(self, model: ModelServer, data: Path, config: str, settings: Mapping[str, str]) -> None:
+        self.model, self.data = model, data
+        self.config = data / "frontdesk.toml"
+        self.config.write_text(config)
         self.talking = Talking()
         model.by_prompt = self.talking
-        self.eve = slack.add_user("eve")
-        self.staff = slack.add_channel("staff", [self.eve])
-        slack.retry_after = (1.0, 3.0)
-        staff_channel = f"slack:{slack.team.id}/{self.staff}"
-        keys = {"FRONTDESK_MODEL": model.choice, "FRONTDESK_STAFF_CHANNEL": staff_channel, **tokens(slack)}
-        self.settings = environment(data, **(keys | dict(settings)))
+        self.settings = environment(data, **({"FRONTDESK_MODEL": model.choice} | dict(settings)))
         self.running: Running | None = None
 
     @property
     def desk(self) -> Running:
         if self.running is None or self.running.process.poll() is not None:
-            self.running = Running("--config", str(self._config), "run", **self.settings)
-            self.running.said("Slack: connected")
+            self.running = Running("--config", str(self.config), "run", **self.settings)
+            self.running.said(self.connected)
         return self.running
 
     def kill(self) -> None:
         if self.running is not None:
             self.running.process.kill()
             self.running.process.wait(10)
+
+    def keep_in(self, database: str) -> None:
+        """Keep all in this database from now on, the documents too."""
+        self.settings["DATABASE_URL"] = database
+        sync_into(self.settings)
+
+    def frontdesk(self, *arguments: str) -> str:
+        """What another command prints."""
+        command = [str(FRONTDESK), "--config", str(self.config), *arguments]
+        return subprocess.run(command, env=self.settings, check=True, capture_output=True, text=True).stdout
+
+
+class House(Household):
+    """A workspace with staff."""
+
+    connected = "Slack: connected"
+
+    def __init__(
+        self, slack: LocalSlack, model: ModelServer, data: Path, config: str, settings: Mapping[str, str]
+    ) -> None:
+        self.slack = slack
+        self.eve = slack.add_user("eve")
+        self.staff = slack.add_channel("staff", [self.eve])
+        slack.retry_after = (1.0, 3.0)
+        staff_channel = f"slack:{slack.team.id}/{self.staff}"
+        super().__init__(model, data, config, {"FRONTDESK_STAFF_CHANNEL": staff_channel, **tokens(slack), **settings})
 
     def room(self) -> tuple[str, str]:
         """Somebody new, and a channel of their own."""
@@ -195,9 +216,14 @@ class House:
 
 def sync(data: Path) -> Path:
     """Put the sample documents into a data directory."""
-    command = [str(FRONTDESK), "knowledge", "sync", str(SAMPLE)]
-    subprocess.run(command, env=environment(data), check=True, capture_output=True)
+    sync_into(environment(data))
     return data
+
+
+def sync_into(settings: Mapping[str, str]) -> None:
+    """Put the sample documents where a process with these settings finds them."""
+    command = [str(FRONTDESK), "knowledge", "sync", str(SAMPLE)]
+    subprocess.run(command, env=settings, check=True, capture_output=True)
 
 
 @contextmanager

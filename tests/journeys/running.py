@@ -1,4 +1,4 @@
-"""`frontdesk run` as a process of its own, with the local Slack."""
+"""`frontdesk run` as a process of its own, with the local Slack or Discord."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.servers.discord import DiscordServer
 from tests.servers.slack import SlackServer
 
 FRONTDESK = Path(sys.executable).with_name("frontdesk")
@@ -28,6 +29,15 @@ def tokens(slack: SlackServer) -> dict[str, str]:
         "SLACK_BOT_TOKEN": slack.bot_token,
         "SLACK_APP_TOKEN": slack.app_token,
         "SLACK_API_URL": slack.api_url,
+    }
+
+
+def discord_token(discord: DiscordServer) -> dict[str, str]:
+    """The same for the local Discord."""
+    return {
+        "DISCORD_TOKEN": discord.token,
+        "DISCORD_API_URL": discord.api_url,
+        "DISCORD_GATEWAY_URL": discord.gateway_url,
     }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,45 +12,39 @@ from pathlib import Path
 import pytest
 
 from agent.ledger import Ledger
-from agent.tracing import POINTS
 from tests.databases import Postgres
 from tests.journeys.crashing import Customers, keep_asking, repeats_codes, suicidal
-from tests.journeys.running import FRONTDESK, environment, tokens
+from tests.journeys.crowds import Crowd, crowd_on
+from tests.journeys.house import sync_into
+from tests.journeys.running import environment
 from tests.servers.model_server import ModelServer
 from tests.servers.running import serving
-from tests.servers.slack import SlackServer
 
-SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "larkstay" / "documents"
 LEAST_TURNS = 200
 
 
-@pytest.fixture
-def slack() -> Iterator[SlackServer]:
-    with serving(SlackServer()) as server:
-        server.ack_seconds = 1.0
-        server.retry_after = (2.0, 20.0)
-        server.double_deliveries = 0.25
-        yield server
+@pytest.fixture(params=["slack", "discord"])
+def crowd(request: pytest.FixtureRequest) -> Iterator[Crowd]:
+    with crowd_on(request.param, doubled=0.25) as one:
+        yield one
 
 
 @pytest.fixture
-def settings(tmp_path: Path, slack: SlackServer) -> Iterator[dict[str, str]]:
+def settings(tmp_path: Path, crowd: Crowd) -> Iterator[dict[str, str]]:
     with serving(ModelServer(key="sk-test", by_prompt=repeats_codes(0.01))) as model:
         made = environment(
             tmp_path / "data",
-            **tokens(slack),
+            **crowd.tokens,
             FRONTDESK_MODEL=model.choice,
             FRONTDESK_MODEL_API_KEY="sk-test",
         )
-        subprocess.run([FRONTDESK, "knowledge", "sync", str(SAMPLE)], env=made, check=True, capture_output=True)
+        sync_into(made)
         yield made
 
 
 def check(customers: Customers, database: Path | str) -> None:
-    slack = customers.slack
     assert customers.complaints() == []
-    assert slack.violations == []
-    assert slack.notified == []
+    assert customers.crowd.wrong == []
 
     async def look() -> None:
         ledger = Ledger(database)
@@ -78,16 +71,15 @@ def told(customers: Customers, database: Path | str, log: Path) -> str:
         finally:
             await ledger.close()
 
-    lost = [str(one.payload)[:300] for one in customers.slack.unacknowledged]
-    return "\n".join([*customers.complaints(), *asyncio.run(look()), *lost, log.read_text()[-3000:]])
+    return "\n".join([*customers.complaints(), *asyncio.run(look()), *customers.crowd.lost, log.read_text()[-3000:]])
 
 
 @pytest.mark.timeout(280)
-def test_one_process_is_killed_again_and_again(tmp_path: Path, slack: SlackServer, settings: dict[str, str]) -> None:
-    customers = Customers(slack)
+def test_one_process_is_killed_again_and_again(tmp_path: Path, crowd: Crowd, settings: dict[str, str]) -> None:
+    customers = Customers(crowd)
     dice = random.Random(4)
     log = tmp_path / "log.txt"
-    for point in POINTS:
+    for point in crowd.points:
         with suicidal(point, dice.randint(1, 6), "run", log=log, **settings) as process:
             assert keep_asking(customers, lambda: process.poll() is not None, 30), f"it never came to {point}"
         assert process.returncode == -9, log.read_text()
@@ -104,12 +96,13 @@ def test_one_process_is_killed_again_and_again(tmp_path: Path, slack: SlackServe
 
 @pytest.mark.timeout(200)
 def test_one_of_three_on_postgres_is_killed_and_stays_dead(
-    tmp_path: Path, slack: SlackServer, settings: dict[str, str], postgres: Postgres
+    tmp_path: Path, crowd: Crowd, settings: dict[str, str], postgres: Postgres
 ) -> None:
     log = tmp_path / "log.txt"
     with postgres.database() as url, ExitStack() as stack:
-        customers = Customers(slack, seed=2)
+        customers = Customers(crowd, seed=2)
         settings["DATABASE_URL"] = url
+        sync_into(settings)
         point = random.Random(5).choice(["shown", "posted", "decided"])
         dies = stack.enter_context(suicidal(point, 12, "run", log=log, **settings))
         for _ in range(2):

@@ -9,11 +9,16 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from tests.journeys.running import FRONTDESK, Running, environment, running, tokens
+from agent.ledger import Begun, Ledger
+from agent.messages import Address, Handoff, Message
+from connectors.discord.permissions import USED
+from tests.journeys.running import FRONTDESK, Running, discord_token, environment, running, tokens
+from tests.servers.discord import DiscordServer
 from tests.servers.slack import SlackServer, serving
 
 SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "larkstay" / "documents"
@@ -207,6 +212,26 @@ def test_turns_tickets_and_erasing_while_it_runs(desk: Running, data: Path, slac
     assert desk.stop() == 0
 
 
+async def test_what_customers_write_neither_breaks_lines_nor_steers_the_terminal(tmp_path: Path) -> None:
+    hostile = "Where\nis\tit?\x1b[2J\x1b]0;title\x07"
+    ledger = Ledger(tmp_path)
+    address = Address("slack", "T1", "C1", "1700000000.000100")
+    asked = Message(f"{address.channel}#{address.thread}", address, "U1", "customer", hostile, datetime.now(UTC))
+    await ledger.accept(asked)
+    begun = await ledger.begin(asked.id)
+    assert isinstance(begun, Begun)
+    await ledger.decide(asked.id, begun.revision, Handoff("failed", "Sorry.", hostile), customer_question=hostile)
+    await ledger.finish(asked.id, "failed", f"RuntimeError: {hostile}")
+    await ledger.close()
+    here = environment(tmp_path)
+    (line,) = frontdesk("turns", **here).stdout.splitlines()
+    assert line.split("\t")[-1].startswith("RuntimeError: Where is it?")
+    (ticket,) = frontdesk("tickets", **here).stdout.splitlines()
+    shown = frontdesk("tickets", "show", ticket.partition("\t")[0], **here).stdout
+    assert "Where\nis" in shown
+    assert "\x1b" not in line + shown
+
+
 def test_what_is_not_there_is_told(data: Path) -> None:
     here = environment(data)
     assert "There is no ticket 7." in frontdesk("tickets", "show", "7", **here).stderr
@@ -247,6 +272,82 @@ def test_doctor_looks_at_slack(data: Path, slack: SlackServer) -> None:
     assert "FAIL  Slack app token: invalid_auth" in ill.stdout
     assert f"FAIL  staff channel: slack:{slack.team.id}/{elsewhere}: the app is no member of it" in ill.stdout
     assert "secretsecret" not in ill.stdout + ill.stderr
+    away = frontdesk("doctor", **(here | {"SLACK_API_URL": "http://127.0.0.1:9/api/"})).stdout
+    assert "FAIL  Slack: http://127.0.0.1:9/api/ cannot be reached" in away
+    assert "Look at the network of this machine" in away
+    assert "api.slack.com" not in away, "the tokens may well be right"
+
+
+def test_doctor_looks_at_discord(data: Path, tmp_path: Path) -> None:
+    with serving(DiscordServer()) as discord:
+        guild, role = discord.guild, discord.add_role(discord.guild, "team")
+        staff, help_room, forum = (
+            discord.add_channel("staff", only_roles=[role]),
+            discord.add_channel("help"),
+            discord.add_forum("ideas"),
+        )
+        (tmp_path / "frontdesk.toml").write_text(
+            f'[staff]\nchannel = "discord:{guild}/{staff}"\n[channels."discord:{guild}/{help_room}"]\nmode = "every-question"\n'
+            f'[channels."discord:{guild}/{forum}"]\nmode = "only-when-sure"\n'
+        )
+        here = environment(data, **discord_token(discord))
+        config = ("--config", str(tmp_path / "frontdesk.toml"), "doctor")
+        well = frontdesk(*config, **here)
+        assert well.returncode == 0, well.stdout
+        assert f"ok    Discord: application {discord.application_id}, as @frontdesk, in 1 server" in well.stdout
+        assert "ok    Discord gateway: 1 shard, 1000 of 1000 sessions are left today" in well.stdout
+        assert "ok    Discord message content: switched on" in well.stdout
+        assert "note  Discord commands: Discord does not know them as they are now: support, Ask support" in well.stdout
+        assert f"ok    staff channel: discord:{guild}/{staff} (#staff)" in well.stdout
+        assert f"ok    channel: discord:{guild}/{help_room} (#help)" in well.stdout
+        assert f"ok    channel: discord:{guild}/{forum} (#ideas)" in well.stdout
+        assert discord.commands[""] == [], "it only looks"
+
+        discord.message_content_allowed = False
+        discord.gateway.session_limit(1000, 20)
+        discord.overwrite(staff, discord.bot_role(), view_channel=False)
+        discord.overwrite(help_room, guild, create_public_threads=False)
+        discord.overwrite(help_room, discord.bot_role(), create_public_threads=False, embed_links=False)
+        discord.overwrite(forum, discord.bot_role(), manage_threads=False)
+        ill = frontdesk(*config, **here)
+        assert ill.returncode == 1
+        lines = ill.stdout.split("\n")
+        for start, hint in (
+            ("FAIL  Discord gateway: 1 shard, 20 of 1000 sessions are left today", "Something starts it again"),
+            (
+                "FAIL  Discord message content: it is not switched on for the app, and is needed",
+                "Switch Message Content Intent on",
+            ),
+            (
+                f"FAIL  staff channel: discord:{guild}/{staff}",
+                "Edit Channel, Permissions, the bot's role: allow View Channels",
+            ),
+            (
+                f"FAIL  channel: discord:{guild}/{help_room} (#help): the bot may not: Embed Links, Create Public Threads",
+                "Edit",
+            ),
+            (f"FAIL  channel: discord:{guild}/{forum} (#ideas): the bot may not: Manage Threads", "Edit Channel"),
+        ):
+            (found,) = [number for number, line in enumerate(lines) if line.startswith(start)]
+            assert lines[found + 1].strip().startswith(hint)
+        refused = frontdesk("doctor", **(here | {"DISCORD_TOKEN": "MTA5.secret.secret"}))
+        assert "FAIL  Discord: Discord does not accept the bot's token." in refused.stdout
+        assert "secret.secret" not in refused.stdout + refused.stderr
+
+
+def test_the_invite_asks_for_what_is_used(tmp_path: Path) -> None:
+    here = environment(tmp_path)
+    told = frontdesk("discord", "invite", "--application", "42", **here).stdout
+    link, *lines = told.split("\n")
+    assert (
+        link
+        == "https://discord.com/oauth2/authorize?client_id=42&scope=bot+applications.commands&permissions=326417599488"
+    )
+    for permission in USED.values():
+        assert any(line.split() == f"{permission.label} {permission.why}".split() for line in lines)
+    assert "DISCORD_TOKEN is not set" in frontdesk("discord", "invite", **here).stderr
+    unreached = frontdesk("discord", "invite", DISCORD_TOKEN="a.b.c", DISCORD_API_URL="http://127.0.0.1:9/api", **here)
+    assert "Discord does not tell which application it is" in unreached.stderr
 
 
 def test_the_log_may_be_json(data: Path, slack: SlackServer) -> None:

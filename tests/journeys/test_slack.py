@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 from tests.connectors.slack.test_oauth import install
 from tests.journeys.house import BUTTON, PETS, QUESTION, TAKEN_OVER, House, LocalSlack, housing, sync
-from tests.journeys.running import FRONTDESK, running
+from tests.journeys.running import running
 from tests.servers.slack import Seen
 
 INTERNAL = "How much goodwill credit may a team lead give?"
@@ -87,11 +86,6 @@ def answers(house: House, room: str, number: int = 1) -> list[Seen]:
     return answered
 
 
-def frontdesk(house: House, *arguments: str) -> str:
-    command = [str(FRONTDESK), *arguments]
-    return subprocess.run(command, env=house.settings, check=True, capture_output=True, text=True).stdout
-
-
 # --- where people ask
 
 
@@ -113,6 +107,24 @@ def test_a_direct_message_is_answered(house: House) -> None:
     assert "14 days after check-out" in followed, "it knows what it said"
     house.slack.say(ann, direct, PETS, thread_ts=reply.thread_ts or reply.ts)
     assert "Pets allowed" in answers(house, direct, 3)[-1].text
+
+
+def test_stop_ends_an_answer_and_its_session(house: House) -> None:
+    slack = house.slack
+    ann = slack.add_user("ann")
+    direct = slack.dm(ann)
+    with house.talking.held(pieces=4):
+        ts = slack.say(ann, direct, QUESTION)
+        draft = house.draft(direct, ts)
+        slack.wait_for(lambda: slack.sessions.get((direct, ts), {}).get("status") == "processing")
+        assert slack.sessions[direct, ts]["title"] == QUESTION
+        assert slack.stop_session(ann, direct, ts) == [draft.ts]
+        slack.wait_for(lambda: slack.sessions[direct, ts]["status"] == "active", 20)
+    again = slack.say(ann, direct, PETS)
+    house.final(direct, again, "Pets allowed", BUTTON)
+    (stopped,) = slack.replies_to(direct, ts)
+    assert stopped.streaming == "stopped_by_user"
+    assert "to write a review" not in stopped.text
 
 
 def test_a_mention_is_answered_with_its_source_and_followed(house: House) -> None:
@@ -172,6 +184,17 @@ def test_a_command_is_answered_privately_and_shared(house: House) -> None:
     house.slack.wait_for(lambda: ours(house, room) and not house.slack.ephemeral(ann, room), 20)
     (shared,) = ours(house, room)
     assert shared.text.startswith("You have 14 days")
+
+
+def test_a_form_is_answered_where_the_app_is_no_member(house: House) -> None:
+    slack = house.slack
+    ann = slack.add_user("ann")
+    elsewhere = slack.add_channel("elsewhere", [ann], private=True, bot_in=False)
+    slack.slash(ann, elsewhere, "/support")
+    view = slack.wait_for(lambda: [one for one in slack.views if one.user == ann])[0]
+    slack.submit(ann, view.id, {"question": QUESTION})
+    (private,) = slack.wait_for(lambda: slack.ephemeral(ann, elsewhere), 20)
+    assert private.text.startswith("You have 14 days")
 
 
 def test_a_shortcut_asks_about_a_message(house: House) -> None:
@@ -243,7 +266,7 @@ def test_who_wants_a_person_gets_one(house: House) -> None:
     house.final(room, ts, TAKEN_OVER)
     (post,) = house.told(f"({ann})")
     assert "the customer asked for one" in post.text
-    tickets = json.loads(frontdesk(house, "tickets", "--json"))["tickets"]
+    tickets = json.loads(house.frontdesk("tickets", "--json"))["tickets"]
     (ticket,) = [one for one in tickets if one["customer"] == f"slack:{slack.team.id}/{ann}"]
     assert ticket["status"] == "open"
 
@@ -255,7 +278,7 @@ def test_who_wants_a_person_gets_one(house: House) -> None:
     assert house.once_more(room, ts) == before, "staff have spoken"
     slack.say(ann, room, slack.mention(PETS), thread_ts=ts)
     house.final(room, ts, "Pets allowed", BUTTON)
-    frontdesk(house, "tickets", "resolve", str(ticket["number"]))
+    house.frontdesk("tickets", "resolve", str(ticket["number"]))
     slack.say(ann, room, QUESTION, thread_ts=ts)
     slack.wait_for(lambda: len(slack.replies_to(room, ts)) == len(before) + 2, 20)
 
@@ -322,7 +345,7 @@ def test_two_workspaces_that_installed_it(alone: House) -> None:
 
 
 def test_a_worker_goes_on_where_another_process_died(alone: House, postgres_url: str) -> None:
-    alone.settings["DATABASE_URL"] = postgres_url
+    alone.keep_in(postgres_url)
     with ExitStack() as stack:
         assert alone.desk
         worker = stack.enter_context(running("worker", **alone.settings))
@@ -337,7 +360,7 @@ def test_a_worker_goes_on_where_another_process_died(alone: House, postgres_url:
 
 
 def test_two_processes_on_one_postgres_answer_each_question_once(alone: House, postgres_url: str) -> None:
-    alone.settings["DATABASE_URL"] = postgres_url
+    alone.keep_in(postgres_url)
     with running(**alone.settings) as two:
         assert alone.desk
         two.said("Slack: connected")

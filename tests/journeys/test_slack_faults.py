@@ -276,6 +276,17 @@ def test_fault_050_an_answer_is_updated_when_its_question_is_edited(house: House
     assert house.slack.changes(room, first.ts) == changes, "and is left alone"
 
 
+def test_who_forgot_the_mention_may_add_it(house: House) -> None:
+    assert house.desk
+    ann, room = house.room()
+    ts = house.slack.say(ann, room, QUESTION)
+    house.settle()
+    assert house.slack.replies_to(room, ts) == []
+    house.slack.edit(room, ts, house.slack.mention(PETS))
+    reply = house.once(room, ts)
+    assert "Pets allowed" in reply.text
+
+
 def test_fault_051_nothing_is_left_of_the_answer_to_a_deleted_question(house: House) -> None:
     _, room, ts = house.ask()
     house.once(room, ts)
@@ -448,6 +459,23 @@ def test_fault_060_outsiders_are_customers_and_never_staff(house: House, kind: s
     finally:
         slack.channels[house.staff].members.remove(gus)
         slack.channels[house.staff].shared = False
+
+
+@pytest.mark.parametrize("pieces", [0, 4])
+def test_fault_098_the_agent_stops_when_staff_take_over(house: House, pieces: int) -> None:
+    calls = len(house.model.calls)
+    with house.talking.held(pieces):
+        ann, room, ts = house.ask()
+        house.slack.channels[room].members.append(house.eve)
+        house.slack.wait_for(lambda: len(house.model.calls) > calls)
+        if pieces:
+            house.draft(room, ts)
+        house.slack.say(house.eve, room, "I take this one.", thread_ts=ts)
+        house.slack.wait_for(lambda: not house.slack.replies_to(room, ts) and not house.slack.unacknowledged)
+    house.settle()
+    assert house.slack.replies_to(room, ts) == []
+    house.slack.say(ann, room, house.slack.mention(PETS), thread_ts=ts)
+    assert "14 days" not in house.once(room, ts, "Pets allowed").text
 
 
 # --- the process

@@ -130,7 +130,7 @@ def test_a_reading_says_what_is_doubtful() -> None:
     assert len(found.suspicious) == 2
     assert found.doubt().startswith("it reads like instructions to a machine: “")
     assert "Ignore all previous instructions" in found.doubt()
-    assert found.doubt().endswith("and in 1 more places")
+    assert found.doubt().endswith("and in 1 more place")
     assert examine(reader, SourceFile("a.md", b"# Refunds\n\nAre slow.")).doubt() == ""
 
 

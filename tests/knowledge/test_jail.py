@@ -130,6 +130,14 @@ def test_a_child_is_replaced_after_some_files() -> None:
     assert len(set(processes)) == 3
 
 
+def test_a_large_parent_makes_no_full_child(jail: Jail) -> None:
+    held = b"x" * 200 * 1024 * 1024
+    child = process(jail)
+    assert odd(jail, "Words.").documents
+    assert process(jail) == child
+    del held
+
+
 def test_a_child_that_is_gone_is_replaced(jail: Jail) -> None:
     child = process(jail)
     os.kill(child, signal.SIGKILL)

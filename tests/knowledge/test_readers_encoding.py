@@ -56,9 +56,9 @@ def test_other_legacy_encodings_are_told_from_enough_text(text: str, encoding: s
 
 def test_a_large_legacy_file_is_read_by_a_sample() -> None:
     text = "Die Übernachtung kostet 5 € für Gäste.\n" * 50_000
-    start = time.perf_counter()
+    start = time.process_time()
     assert read_text(text.encode("cp1252")) == text
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_an_ambiguous_encoding_is_refused_rather_than_guessed() -> None:
@@ -133,9 +133,9 @@ def test_clean(written: str, read: str) -> None:
 
 
 def test_piled_up_marks_are_cut_down_quickly() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     cleaned = clean("a" + "\u0301\u0323" * 200_000 + "b")
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
     assert cleaned.endswith("b")
     assert len(cleaned) < 40
 

@@ -337,7 +337,7 @@ def test_binary_content_is_refused() -> None:
 
 def test_a_large_table_is_read_in_time() -> None:
     table = "question,answer,audience\n" + "Same?,Yes <b>really</b>.,internal\n" * 1_500
-    start = time.perf_counter()
+    start = time.process_time()
     documents = read(table)
-    assert time.perf_counter() - start < 8
+    assert time.process_time() - start < 8
     assert len({document.id for document in documents}) == 1_500

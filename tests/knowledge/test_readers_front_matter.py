@@ -214,19 +214,19 @@ LAUGHS = "a: &a [x, x]\n" + "".join(
     ],
 )
 def test_bombs_are_refused_quickly(block: str, problem: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ReaderError, match=problem):
         fields(block)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 @pytest.mark.parametrize("sign", list("[]{}?:-,\"'!&*|>%@`#a \t"))
 def test_no_sign_makes_it_slow(sign: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     for block in (f"id: {sign * 20_000}", f"title: a\n{(sign + chr(10)) * 10_000}", f"id: {(sign + ' ') * 10_000}"):
         with contextlib.suppress(ReaderError):
             fields(block)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 @settings(deadline=None, max_examples=120)

@@ -438,10 +438,10 @@ COSTLY = {
 
 @pytest.mark.parametrize("name", list(COSTLY))
 def test_html_that_is_too_costly_is_refused_quickly(name: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ReaderError, match="leaves too many tags open, or gives one too many attributes"):
         read(COSTLY[name])
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 BROKEN = {
@@ -470,10 +470,10 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", list(BROKEN))
 def test_broken_html_is_read_in_time(name: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     document = read(BROKEN[name])
     assert len(document.text) < 3_000_000
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_deep_html_is_flattened_not_lost() -> None:

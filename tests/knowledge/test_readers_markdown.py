@@ -209,10 +209,10 @@ LONG = {
 
 @pytest.mark.parametrize("name", list(LONG))
 def test_no_text_makes_it_slow(name: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     for operation in (tidy, lambda text: below(text, 2), lambda text: read(text + "\n\nend").text):
         operation(LONG[name])
-    assert time.perf_counter() - start < 4
+    assert time.process_time() - start < 4
 
 
 MARKS = st.sampled_from(

@@ -6,6 +6,7 @@ a parameter that a server is not known to understand is refused, in that server'
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -508,6 +509,8 @@ class DialectServer(ModelServer):
             response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
             await response.prepare(request)
             for payload in self._payloads(call.body, thinks):
+                # What comes together is read together, and models take their time.
+                await asyncio.sleep(0.001)
                 await response.write(b"data: " + json.dumps(payload).encode() + b"\n\n")
             if self.quirks.done:
                 await response.write(b"data: [DONE]\n\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.ledger import Erased, Ledger
-from agent.messages import Deleted, Feedback, Post, Summary
+from agent.messages import Address, Deleted, Feedback, Post, Summary
 from agent.models.base import Payer
 from knowledge.errors import StoreError
 from tests.agent.ledger.made import NOON, ROOM, answer, at, begun, edited, handoff, replied, said
@@ -167,3 +167,12 @@ async def test_a_file_in_use_is_told_of(
         assert (await ledger.erase("slack:T1/U1")).messages == 1
     assert "VACUUM" in caplog.text
     await ledger.close()
+
+
+async def test_an_account_is_known_in_several_places(ledger: Ledger) -> None:
+    for room in (Address("discord", "1", "2"), Address("discord", "dm", "3"), Address("slack", "1", "2")):
+        await ledger.accept(said("1", room=room, author="5"))
+        await ledger.accept(said("2", room=room, author="15"))
+    await ledger.record(replace(CALL, payer=Payer("x", "y", "discord:9/5")))
+    assert await ledger.known_as("discord", "5") == ["discord:1/5", "discord:9/5", "discord:dm/5"]
+    assert await ledger.known_as("discord", "%") == []

@@ -13,11 +13,12 @@ from sqlalchemy import Engine, create_engine, inspect, text
 from agent.ledger import Ledger
 from agent.ledger.database import SCHEMA
 from agent.ledger.tables import VERSION_TABLE, metadata, model_calls
+from agent.ledger.transcript import _accept
 from agent.models.base import Payer
 from knowledge import tables as library_tables
-from knowledge.database import open_database, postgres_url
+from knowledge.database import begin_writing, open_database, postgres_url
 from knowledge.errors import StoreError
-from tests.agent.ledger.made import said
+from tests.agent.ledger.made import at, said
 from tests.agent.test_ledger import CALL
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -96,16 +97,8 @@ async def test_a_file_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     await ledger.close()
     engine = engine_of(tmp_path)
     with engine.begin() as connection:
-        for name in (
-            "posts",
-            "feedback",
-            "tickets",
-            "turns",
-            "messages",
-            "conversations",
-            "channel_settings",
-            VERSION_TABLE,
-        ):
+        ours = [table.name for table in reversed(metadata.sorted_tables) if table is not model_calls]
+        for name in (*ours, VERSION_TABLE):
             connection.execute(text(f"DROP TABLE {name}"))
     engine.dispose()
 
@@ -114,6 +107,28 @@ async def test_a_file_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     assert (await ledger.accept(said("1"))).new
     await ledger.close()
     open_database(tmp_path, library_tables.SCHEMA).dispose()
+
+
+async def test_what_was_said_before_an_upgrade_is_there_after_it(empty: Path | str) -> None:
+    engine = engine_of(empty)
+    with engine.begin() as connection:
+        begin_writing(connection)
+        SCHEMA.upgrade(connection, SCHEMA.versions[0])
+    known = set(inspect(engine).get_table_names()) - {VERSION_TABLE}
+    assert known == set(metadata.tables) - {"marks"}
+    # Written by the first version itself.
+    with engine.begin() as connection:
+        begin_writing(connection)
+        _accept(connection, said("1"))
+    engine.dispose()
+
+    ledger = Ledger(empty)
+    assert await ledger.mark("discord") is None
+    await ledger.set_mark("discord", at(5))
+    assert await ledger.mark("discord") == at(5)
+    assert not (await ledger.accept(said("1"))).new
+    assert [one.id for one in await ledger.unfinished()] == [said("1").id]
+    await ledger.close()
 
 
 async def test_a_newer_database_is_refused(empty: Path | str) -> None:

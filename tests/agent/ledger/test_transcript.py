@@ -140,8 +140,21 @@ async def test_staff_take_over_until_the_agent_is_asked(ledger: Ledger) -> None:
     assert glance.mode == "agent"
     # What was only heard is in the conversation and is not answered.
     found = await begun(ledger, asked.id)
-    assert [one.text for one in found.pending] == [first.text, "and this?"]
-    assert [one.text for one in found.conversation.messages] == ["I'll look.", "thanks", first.text, "and this?"]
+    assert [one.text for one in found.pending] == ["and this?"]
+    assert [one.text for one in found.conversation.messages] == [first.text, "I'll look.", "thanks", "and this?"]
+
+
+async def test_staff_take_over_what_is_not_answered_yet(ledger: Ledger) -> None:
+    earlier, later = said("1"), said("3", "and when?", thread="1")
+    await ledger.accept(earlier)
+    assert isinstance(await ledger.begin(earlier.id), Begun)
+    await ledger.accept(later)
+    await ledger.accept(said("2", "I'll look.", thread="1", author="S1", role="staff", addressed=False))
+    ended = await ledger.begin(earlier.id, again=True)
+    assert isinstance(ended, Ended)
+    assert (ended.state, ended.ran) == ("withdrawn", True)
+    found = await begun(ledger, later.id)
+    assert [one.text for one in found.pending] == ["and when?"], "it was asked after they had spoken"
 
 
 async def test_who_takes_part(ledger: Ledger) -> None:

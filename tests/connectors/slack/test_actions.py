@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from agent.errors import SettingsError
-from agent.messages import Address, Feedback, Message, Shared
-from connectors.slack.blocks import answer_blocks, private_blocks
+from agent.messages import Address, Feedback, Message, Shared, Solved
+from connectors.slack.blocks import answer_blocks, handoff_blocks, private_blocks
 from connectors.slack.connector import SlackConnector
+from connectors.wording import ASK_YOURSELF, GLAD, NOT_YOURS
 from tests.connectors.slack.test_listening import Heard, listening, settings_for, until
 from tests.servers.slack import Delivery, SlackServer, serving
 
@@ -151,6 +152,50 @@ async def test_talk_to_a_person_in_a_direct_message(slack: SlackServer) -> None:
         assert room.heard.messages[1].joins
 
 
+@pytest.mark.parametrize("mode", ["socket", "http"])
+async def test_solved(slack: SlackServer, mode: str) -> None:
+    async with answered(slack, mode) as room:
+        await acknowledged(room.click("frontdesk_solved"))
+        (solved,) = await room.heard.count(1)
+        assert isinstance(solved, Solved)
+        assert solved.address == Address("slack", room.team, room.channel, room.asked)
+        assert (solved.turn, solved.author) == (room.turn, room.ann)
+        assert solved.solved_at.tzinfo is not None
+        await until(lambda: slack.ephemeral(room.ann))
+        assert [seen.text for seen in slack.ephemeral(room.ann)] == [GLAD]
+
+
+async def test_a_handoff_is_solved(slack: SlackServer) -> None:
+    async with answered(slack) as room:
+        client = await room.connector.clients.for_space(room.team)
+        blocks = handoff_blocks("A person comes", room.turn)
+        posted = await client.chat_postMessage(
+            channel=room.channel, thread_ts=room.asked, text="So", blocks=blocks, unfurl_links=False
+        )
+        await acknowledged(slack.click(room.ann, room.channel, posted["ts"], "frontdesk_solved"))
+        (solved,) = await room.heard.count(1)
+        assert isinstance(solved, Solved)
+        assert (solved.turn, solved.address.thread) == (room.turn, room.asked)
+
+
+@pytest.mark.parametrize(("action", "refusal"), [("frontdesk_person", ASK_YOURSELF), ("frontdesk_solved", NOT_YOURS)])
+async def test_what_only_the_asker_or_the_staff_can_do(slack: SlackServer, action: str, refusal: str) -> None:
+    ben, sue = slack.add_user("ben"), slack.add_user("sue")
+
+    async def asker_of(turn: str) -> str:
+        return f"{turn.partition('/')[0]}/{ann}"
+
+    async with answered(slack, change={"staff": (sue,)}, asker_of=asker_of) as room:
+        ann = room.ann
+        await acknowledged(room.click(action, user=ben))
+        await until(lambda: slack.ephemeral(ben))
+        assert [seen.text for seen in slack.ephemeral(ben)] == [refusal]
+        assert room.heard.inbound == []
+        await acknowledged(room.click(action, user=sue))
+        await acknowledged(room.click(action))
+        assert len(await room.heard.count(2)) == 2
+
+
 async def test_clicks_of_other_workspaces(slack: SlackServer) -> None:
     foreign = slack.add_foreign_team()
     fay = slack.add_user("fay", team=foreign)
@@ -179,7 +224,8 @@ async def test_a_guest_who_wants_a_person_is_outside(slack: SlackServer) -> None
 async def test_expired_and_foreign_buttons(slack: SlackServer) -> None:
     async with answered(slack) as room:
         client = await room.connector.clients.for_space(room.team)
-        names = {"frontdesk_feedback": "helpful|nonsense", "frontdesk_old": "1", "other": "1", "frontdesk_person": "x"}
+        names = {"frontdesk_feedback": "helpful|nonsense", "frontdesk_old": "1", "other": "1"}
+        names |= {"frontdesk_person": "x", "frontdesk_solved": "x"}
         buttons = [
             {"type": "button", "action_id": name, "value": value, "text": {"type": "plain_text", "text": name}}
             for name, value in names.items()
@@ -189,7 +235,7 @@ async def test_expired_and_foreign_buttons(slack: SlackServer) -> None:
         )
         for name in names:
             await acknowledged(slack.click(room.ann, room.channel, posted["ts"], name))
-        await until(lambda: len(slack.ephemeral(room.ann)) == 3)
+        await until(lambda: len(slack.ephemeral(room.ann)) == 4)
         assert {seen.text for seen in slack.ephemeral(room.ann)} == {"This button has expired."}
         assert room.heard.inbound == []
 
@@ -221,6 +267,25 @@ async def test_a_private_question_and_sharing_its_answer(slack: SlackServer, mod
         assert (shared.turn, shared.author) == (message.id, room.ann)
         assert shared.address == Address("slack", room.team, room.channel)
         await until(lambda: not slack.ephemeral(room.ann))
+
+
+async def test_an_answer_is_not_taken_away_where_it_cannot_be_shared(slack: SlackServer) -> None:
+    async with answered(slack) as room:
+        elsewhere = slack.add_channel("elsewhere", [room.ann], bot_in=False)
+        for where, shared in ((elsewhere, False), (slack.dm(room.ann), True)):
+            room.heard.inbound.clear()
+            await acknowledged(slack.slash(room.ann, where, "/support", "How?"))
+            (message,) = room.heard.messages
+            await room.connector.clients.session.post(
+                message.private_reply, json={"text": "So", "blocks": private(message.id)}
+            )
+            await acknowledged(slack.click_ephemeral(room.ann, where, "frontdesk_share"))
+            if shared:
+                assert isinstance(room.heard.inbound[-1], Shared)
+            else:
+                await until(lambda: len(slack.ephemeral(room.ann)) == 2)
+                assert "/invite" in slack.ephemeral(room.ann)[1].text
+                assert len(room.heard.inbound) == 1
 
 
 async def test_a_private_answer_keeps_its_conversation(slack: SlackServer) -> None:
@@ -259,8 +324,28 @@ async def test_a_form_for_a_question(slack: SlackServer) -> None:
         (view,) = await until(lambda: slack.views)
         await asyncio.to_thread(slack.submit, room.ann, view.id, {"question": "How so?"})
         (message,) = room.heard.messages
-        assert message.private_reply == f"ephemeral:{room.channel}"
+        assert message.private_reply == slack.sent("slash_commands")[0].payload["response_url"]
         assert (message.text, message.address.thread) == ("How so?", f"private-{room.ann}")
+
+
+async def test_a_form_whose_question_cannot_be_stored_stays(slack: SlackServer) -> None:
+    async with answered(slack) as room:
+        await acknowledged(slack.global_shortcut(room.ann, "new_request"))
+        (view,) = await until(lambda: slack.views)
+        for broken in ("conversations.open", "chat.postMessage"):
+            slack.fail(broken, "429", retry_after=30)
+            told = await asyncio.to_thread(slack.submit, room.ann, view.id, {"question": "How so?"})
+            assert told["response_action"] == "errors"
+            assert "once more" in told["errors"]["question"]
+        assert room.heard.messages == []
+        room.heard.open.clear()
+        sending = asyncio.create_task(asyncio.to_thread(slack.submit, room.ann, view.id, {"question": "How so?"}))
+        await until(lambda: len(slack.visible(slack.dm(room.ann))) == 1)
+        await asyncio.sleep(0.2)
+        assert not sending.done(), "it is acknowledged when it is stored"
+        room.heard.open.set()
+        assert await sending is None
+        assert [message.text for message in room.heard.messages] == ["How so?"]
 
 
 async def test_shortcuts(slack: SlackServer) -> None:

@@ -144,12 +144,10 @@ def test_an_answer() -> None:
         "helpful|T1/1.2",
         "unhelpful|T1/1.2",
     )
-    person = blocks[3]["elements"][0]
-    assert (person["action_id"], person["value"], person["text"]["text"]) == (
-        "frontdesk_person",
-        "T1/1.2",
-        "Talk to a person",
-    )
+    assert [(each["action_id"], each["value"], each["text"]["text"]) for each in blocks[3]["elements"]] == [
+        ("frontdesk_person", "T1/1.2", "Talk to a person"),
+        ("frontdesk_solved", "T1/1.2", "Solved"),
+    ]
     assert closing_blocks([FEES, BOOKING], "T1/1.2") == blocks[1:]
     assert controls_blocks("T1/1.2") == blocks[2:]
 
@@ -205,6 +203,7 @@ def test_a_handoff() -> None:
     blocks = handoff_blocks("Of course. <@U1> is **here**.", "t1")
     check(blocks)
     assert blocks[0]["text"] == "Of course. &lt;@U1> is **here**."
+    assert [(each["action_id"], each["value"]) for each in blocks[1]["elements"]] == [("frontdesk_solved", "t1")]
     check(handoff_blocks("", "t" * 5_000))
 
 

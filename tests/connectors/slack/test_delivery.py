@@ -116,7 +116,7 @@ async def test_nothing_is_shown_twice_when_slack_breaks(desk: Desk, kind: str) -
         seen = desk.only(question)
         assert seen.text.count("You can") == 1
         assert "30 days [1]" in seen.text
-        assert len(seen.action_ids) == 2
+        assert len(seen.action_ids) == 3
 
 
 async def test_waits_as_long_as_slack_asks(desk: Desk) -> None:
@@ -304,6 +304,41 @@ async def test_fetches_files_from_slack_only(desk: Desk) -> None:
     slack.team.scopes.remove("files:read")
     with pytest.raises(DeliveryError, match="files:read"):
         await delivery.fetch(address, attachment, 1000)
+
+
+@pytest.mark.parametrize(
+    ("api", "url", "trusted"),
+    [
+        ("https://slack.com/api/", "https://hooks.slack.com/commands/T1/1/abc", True),
+        ("https://slack.com/api/", "https://files.slack.com/files-pri/T1-F1/a.txt", True),
+        ("https://slack-gov.com/api/", "https://hooks.slack-gov.com/commands/T1/1/abc", True),
+        ("https://slack-gov.com/api/", "https://files.slack-gov.com/files-pri/T1-F1/a.txt", True),
+        ("https://proxy.example/slack/api/", "https://files.slack.com/files-pri/T1-F1/a.txt", True),
+        ("https://proxy.example/slack/api/", "https://proxy.example/files/a.txt", True),
+        ("http://127.0.0.1:8080/api/", "http://localhost:8080/response/1", True),
+        ("http://127.0.0.1:8080/api/", "http://localhost:8081/response/1", False),
+        ("https://slack.com/api/", "https://slack-gov.com.evil.example/a", False),
+        ("https://slack.com/api/", "https://notslack.com/a", False),
+        ("https://slack.com/api/", "http://files.slack.com/a", False),
+        ("https://slack.com/api/", "http://localhost/a", False),
+    ],
+)
+def test_where_tokens_and_replies_may_go(api: str, url: str, trusted: bool) -> None:
+    async def token_for(team: str) -> str | None:
+        return None
+
+    assert Clients(token_for, base_url=api).trusts(url) is trusted
+
+
+async def test_somebody_of_the_same_organisation_is_inside_where_they_are_a_member(desk: Desk) -> None:
+    slack, delivery = desk.slack, desk.slack_delivery
+    sibling = slack.add_team("Sibling", installed=False)
+    both, elsewhere = slack.add_user("bo", team=sibling), slack.add_user("el", team=sibling)
+    slack.users[both].workspaces = [slack.team.id, sibling.id]
+    slack.users[elsewhere].workspaces = [sibling.id]
+    for person, outside in ((both, False), (elsewhere, True)):  # the second by a channel that both workspaces share
+        room = slack.add_channel("across", [desk.customer, person])
+        assert await delivery.outsiders(Address("slack", slack.team.id, room)) is outside
 
 
 async def test_tells_the_staff_once(desk: Desk) -> None:

@@ -33,7 +33,7 @@ async def test_streams_a_draft_and_closes_it_with_sources_and_buttons(desk: Desk
     seen = desk.only(question)
     assert seen.text.startswith("You can return it within 30 days [1].")
     assert "Returns" in seen.text
-    assert len(seen.action_ids) == 2
+    assert len(seen.action_ids) == 3
     assert seen.metadata == {"event_type": "frontdesk_turn", "event_payload": {"turn": question.id, "part": 0}}
     assert not seen.edited
     assert desk.methods() == ["startStream", "appendStream", "stopStream"]
@@ -79,7 +79,7 @@ async def test_falls_back_to_edits_and_remembers_it(desk: Desk) -> None:
             await desk.words(question, "You can return it")
         await desk.tell(question, ANSWER)
         assert "30 days [1]" in desk.only(question).text
-        assert len(desk.only(question).action_ids) == 2
+        assert len(desk.only(question).action_ids) == 3
     assert desk.methods().count("startStream") == 1
     assert desk.methods().count("postMessage") == 2
 
@@ -136,7 +136,7 @@ async def test_an_answer_that_is_not_its_draft_replaces_it(desk: Desk) -> None:
     await desk.tell(question, Draft("You cannot. "))
     await desk.words(question, "cannot")
     await desk.tell(question, Handoff("unsure", "A person will answer you.", "Unsure."))
-    assert desk.only(question).text == "A person will answer you."
+    assert desk.only(question).text == "A person will answer you.\nSolved"
 
 
 async def test_a_limited_start_shows_words_at_once(desk: Desk) -> None:
@@ -158,7 +158,7 @@ async def test_all_words_are_there_before_the_end_of_a_stream_may_be_told(desk: 
     assert not final.done()
     await final
     assert desk.only(question).text.count("30 days") == 1
-    assert len(desk.only(question).action_ids) == 2
+    assert len(desk.only(question).action_ids) == 3
 
 
 async def test_words_that_could_not_be_appended_yet_come_with_the_end(desk: Desk) -> None:
@@ -255,7 +255,7 @@ async def test_a_draft_of_nothing_to_see_is_not_begun(desk: Desk) -> None:
     await asyncio.sleep(0.05)
     assert desk.methods() == []
     await desk.tell(question, Handoff("asked", "A person will answer you.", "Asked."))
-    assert desk.only(question).text == "A person will answer you."
+    assert desk.only(question).text == "A person will answer you.\nSolved"
     assert "handoff|" in str(desk.only(question).blocks)
 
 

@@ -87,6 +87,7 @@ def test_direct_messages_join_and_threads_do_not() -> None:
     unnamed = said(channel=DIRECT)
     del unnamed["channel_type"]
     assert heard(unnamed).joins
+    assert heard(said(channel=DIRECT, channel_type="app_home")).joins
     assert not heard(said(channel_type="mpim")).addressed
 
 
@@ -102,10 +103,13 @@ def test_the_workspace_is_the_installed_one() -> None:
     assert isinstance(hear(without, FACTS), Message)
     assert hear(body(said(), authorizations=[{"team_id": "T2"}]), FACTS) is None
     assert hear(body(said(), authorizations=[], team_id="T2"), FACTS) is None
+    theirs = said(team="T9", user_team="T9")
+    seen_from_here = body(theirs, authorizations=without["authorizations"], team_id="T9", context_team_id=TEAM)
+    assert isinstance(hear(seen_from_here, FACTS), Message)
 
 
 def test_a_bot_is_not_heard_even_if_the_event_does_not_say_so() -> None:
-    assert hear(said(), replace(FACTS, author=replace(ANN, bot=True))) is None
+    assert hear(body(said()), replace(FACTS, author=replace(ANN, bot=True))) is None
 
 
 def test_staff_in_a_channel_and_customer_in_a_direct_message() -> None:
@@ -176,6 +180,26 @@ def test_what_people_say_in_other_ways(subtype: str) -> None:
     assert heard(said(subtype=subtype)).text == "Hello"
 
 
+def test_ids_are_taken_as_they_come() -> None:
+    team, room = "T_acme-1", "C_help"
+    found = hear(body(said(channel=room), authorizations=[], team_id=team), replace(FACTS, team=team))
+    assert isinstance(found, Message)
+    assert found.id == f"slack:{team}/{room}#{TS}"
+
+
+def test_a_message_of_few_fields() -> None:
+    """As Slack delivers it at its leanest: no workspace, blocks, kind of channel or id of the event."""
+    event = {"type": "message", "user": "U1", "ts": TS, "text": f"<@{BOT}> Hey", "channel": ROOM, "event_ts": TS}
+    lean = {"team_id": TEAM, "event": event, "authorizations": [{"user_id": BOT, "is_bot": True}]}
+    found = hear(lean, FACTS)
+    assert isinstance(found, Message)
+    assert (found.text, found.addressed, found.outsiders, found.address.thread) == ("Hey", True, False, TS)
+    event |= {"ts": "1700000001.000200", "text": "Hi", "thread_ts": TS, "parent_user_id": "U1"}
+    followed = hear(lean, FACTS)
+    assert isinstance(followed, Message)
+    assert (followed.text, followed.addressed, followed.address) == ("Hi", False, found.address)
+
+
 # Changes.
 
 
@@ -212,6 +236,8 @@ def test_what_is_no_edit() -> None:
     assert hear(changed(said(edited=edited), said()), FACTS) is None
     assert hear(changed(said("New", bot_id="BBOT", user=BOT), said("Old", bot_id="BBOT", user=BOT)), FACTS) is None
     assert hear(changed(said("New", reply_count=3), said("New")), FACTS) is None
+    assert hear(changed(said("New", reply_count=3), {}), FACTS) is None
+    assert isinstance(hear(changed(said("New", edited=edited), {}), FACTS), Edited)
 
 
 def test_deletions() -> None:

@@ -307,8 +307,8 @@ def test_deep_and_large_events_are_bounded() -> None:
         {"attachments": [{"text": "y" * 100_000}] * 1000},
         many,
     ]
-    started = time.perf_counter()
+    started = time.process_time()
     for one in large:
         assert len(text_of(one, bot_user=BOT)) <= 40_000
         mentioned_people(one)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5

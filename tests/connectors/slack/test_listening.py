@@ -208,7 +208,9 @@ async def test_a_doubled_event_is_the_same_message(slack: SlackServer, mode: str
         assert len({message.id for message in heard.messages}) == 1
 
 
-async def test_unsigned_large_and_strange_requests_are_refused(slack: SlackServer) -> None:
+async def test_unsigned_large_and_strange_requests_are_refused(
+    slack: SlackServer, caplog: pytest.LogCaptureFixture
+) -> None:
     def post(port: int, body: bytes, **headers: str) -> int:
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
             connection.request("POST", "/slack/events", body, {"Content-Type": "application/json", **headers})
@@ -230,8 +232,20 @@ async def test_unsigned_large_and_strange_requests_are_refused(slack: SlackServe
             digest = hmac.new(slack.signing_secret.encode(), b"v0:" + now.encode() + b":" + strange, "sha256")
             signed = {"X-Slack-Request-Timestamp": now, "X-Slack-Signature": f"v0={digest.hexdigest()}"}
             assert await asyncio.to_thread(lambda: post(connector.port, strange, **signed)) == 400  # noqa: B023
+        limited = json.dumps({"type": "app_rate_limited", "team_id": slack.team.id, "minute_rate_limited": 1}).encode()
+        assert await asyncio.to_thread(post, connector.port, limited) == 401
+        digest = hmac.new(slack.signing_secret.encode(), b"v0:" + now.encode() + b":" + limited, "sha256")
+        signed["X-Slack-Signature"] = f"v0={digest.hexdigest()}"
+        assert await asyncio.to_thread(lambda: post(connector.port, limited, **signed)) == 200
+        assert f"events of the workspace {slack.team.id} back" in caplog.text
         assert await asyncio.to_thread(post, connector.port, b"x" * (1024 * 1024 + 1)) == 413
         assert await asyncio.to_thread(slack.verify_url) == (200, b'{"challenge": "challenge-1"}')
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        checked = b"ssl_check=1&token=local"
+        assert await asyncio.to_thread(lambda: post(connector.port, checked, **form)) == 200
+        assert (
+            await asyncio.to_thread(lambda: post(connector.port, b"command=/support&text=ssl_check=1", **form)) == 401
+        )
         slack.signing_secret = "another"
         slack.say(ann, slack.dm(ann), "Hello")
         await until(lambda: slack.deliveries[-1].statuses)
@@ -289,47 +303,6 @@ async def test_events_of_other_workspaces_are_ignored(slack: SlackServer, mode: 
         assert slack.called("views.publish") == []
 
 
-async def test_the_next_connection_after_a_cut_a_silence_and_a_refresh(slack: SlackServer) -> None:
-    slack.ack_seconds, slack.retry_after = 0.5, (0.3, 1)
-    ann = slack.add_user("ann")
-    room = slack.dm(ann)
-    async with listening(slack) as (connector, heard):
-        slack.cut()
-        await until(lambda: len(slack.called("apps.connections.open")) == 2 and connector.connected)
-        slack.say(ann, room, "After the cut")
-        await heard.count(1)
-        slack.silence()
-        slack.say(ann, room, "Into the void")
-        await heard.count(2)
-        assert len(slack.called("apps.connections.open")) == 3
-        slack.fail("apps.connections.open", "500_before", times=2)
-        slack.disconnect()
-        await until(lambda: len(slack.called("apps.connections.open")) == 6 and connector.connected)
-        slack.say(ann, room, "After the refresh")
-        await heard.count(3)
-        assert len({message.id for message in heard.messages}) == 3
-
-
-async def test_slack_that_cannot_be_reached_at_first(slack: SlackServer) -> None:
-    slack.fail("auth.test", "500_before", times=2)
-    ann = slack.add_user("ann")
-    async with listening(slack) as (_, heard):
-        slack.say(ann, slack.dm(ann), "Hello")
-        await heard.count(1)
-
-
-async def test_leaving_while_slack_cannot_be_reached() -> None:
-    settings = SlackSettings(
-        bot_token="xoxb-1", app_token="xapp-1", api_url="http://127.0.0.1:9/api/", backoff=(30, 60)
-    )
-    connector = SlackConnector(settings, Kept())
-    task = asyncio.create_task(connector.listen(Heard().receive))
-    await until(lambda: "cannot be reached" in connector.problem)
-    await connector.close()
-    await asyncio.wait_for(task, 1)
-    assert not connector.connected
-
-
 async def test_the_environment_of_bolt_changes_nothing(
     slack: SlackServer, mode: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -362,37 +335,6 @@ async def test_people_are_looked_up_once(slack: SlackServer) -> None:
             slack.say(ann, room, f"Message {number}")
         await heard.count(5)
         assert len(slack.called("users.info")) == 1
-
-
-async def test_the_home_and_suggested_questions(slack: SlackServer) -> None:
-    ann = slack.add_user("ann")
-
-    async def tickets(person: str) -> Sequence[tuple[str, str]]:
-        return [(f"Parcel of {person}", "https://example.com/1")]
-
-    async with listening(slack, open_tickets=tickets) as (_, heard):
-        slack.open_home_tab(ann)
-        await until(lambda: "Parcel of slack:" in json.dumps(slack.home(ann)))
-        slack.open_messages_tab(ann)
-        slack.open_messages_tab(ann)
-        await until(lambda: slack.suggested_prompts and not slack.unacknowledged)
-        (call,) = slack.called("assistant.threads.setSuggestedPrompts")
-        assert "thread_ts" not in call.args
-        assert heard.inbound == []
-
-
-async def test_a_legacy_assistant(slack: SlackServer) -> None:
-    slack.agent_view = False
-    slack.events |= {"assistant_thread_started"}
-    ann = slack.add_user("ann")
-    async with listening(slack) as (_, heard):
-        thread = slack.start_assistant_thread(ann)
-        await until(lambda: slack.suggested_prompts)
-        assert slack.called("assistant.threads.setSuggestedPrompts")[0].args["thread_ts"] == thread
-        slack.say(ann, slack.dm(ann), "Hello", thread_ts=thread)
-        await heard.count(1)
-        assert heard.messages[0].address.thread == thread
-        assert heard.messages[0].addressed
 
 
 async def test_a_file_that_has_to_be_looked_up(slack: SlackServer) -> None:

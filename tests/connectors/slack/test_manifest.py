@@ -56,7 +56,7 @@ def test_a_legacy_app() -> None:
     assert "agent_view" not in made["features"]
     assert made["features"]["assistant_view"]["assistant_description"]
     events = made["settings"]["event_subscriptions"]["bot_events"]
-    assert "assistant_thread_started" in events
+    assert {"assistant_thread_started", "assistant_thread_context_changed", "message.im"} <= set(events)
     assert "agent_session_stopped" not in events
 
 

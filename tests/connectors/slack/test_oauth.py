@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import sqlite3
 import stat
+import time
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -91,6 +95,7 @@ async def test_two_workspaces(slack: SlackServer, tmp_path: Path, mode: str) -> 
         stored = b"".join(path.read_bytes() for path in tmp_path.glob("frontdesk.sqlite3*"))
         assert first.bot_user.encode() in stored
         assert b"xoxb-" not in stored
+        assert ann.encode() not in stored, "who installed it may be a customer, and is not kept"
         key = tmp_path / KEY_FILE
         assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
@@ -119,6 +124,51 @@ async def test_another_browser_or_a_made_up_state_is_refused(slack: SlackServer,
         status, _, _ = await asyncio.to_thread(get, f"{base}?code=1&state=made-up", cookie)
         assert status == 401
         assert await connector._token_for(slack.team.id) is None
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
+async def test_tokens_that_are_rotated(
+    slack: SlackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    team = slack.team
+    team.installed, team.lasts = False, 12 * 3600
+    ann = slack.add_user("ann")
+    settings = settings_for_many(slack, tmp_path)
+    try:
+        async with listening(slack, settings) as (connector, _):
+            assert await asyncio.to_thread(install, slack, connector.port, team) == 200
+            first = team.bot_token
+            assert await connector._token_for(team.id) == first
+            assert len(slack.called("oauth.v2.access")) == 1, "it lasts for long"
+        await ends_in(tmp_path, 3600)
+        async with listening(slack, settings) as (connector, _), listening(slack, settings) as (other, heard):
+            # Refused at first: the old token goes on, and is not asked for again at once.
+            slack.fail("oauth.v2.access", "internal_error")
+            assert {await connector._token_for(team.id) for _ in range(3)} == {first}
+            connector._installations._not_before.clear()  # type: ignore[union-attr]
+            found = await asyncio.gather(*(one._token_for(team.id) for one in (connector, other) * 4))
+            assert team.bot_token != first
+            assert set(found) <= {first, team.bot_token}
+            await until(lambda: len(slack.called("oauth.v2.access")) >= 3)
+            for one in (connector, other):
+                one._installations.store._remembered.clear()  # type: ignore[union-attr]
+                assert await one._token_for(team.id) == team.bot_token
+            slack.say(ann, slack.dm(ann), "Hello")
+            await heard.count(1)
+        stored = b"".join(path.read_bytes() for path in tmp_path.glob("frontdesk.sqlite3*"))
+        assert b"xoxe" not in stored
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+async def ends_in(folder: Path, seconds: float) -> None:
+    """Let the token that is stored end so soon."""
+    with closing(sqlite3.connect(folder / "frontdesk.sqlite3")) as database, database:
+        ends = datetime.fromtimestamp(time.time() + seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+        assert database.execute("update slack_bots set bot_token_expires_at = ?", (ends,)).rowcount == 1
 
 
 async def test_the_key_changes(tmp_path: Path) -> None:

@@ -383,11 +383,11 @@ def _has_table_without_pipes(text: str) -> bool:
 def test_drafts_take_linear_time(unit: str) -> None:
     text = (unit * 20_000)[:20_000]
     appending = Appending()
-    started = time.perf_counter()
+    started = time.process_time()
     for at in range(0, len(text), 20):
         appending.take(text[:at])
     assert appending.finish(text) is not None
-    assert time.perf_counter() - started < 4
+    assert time.process_time() - started < 4
 
 
 @pytest.mark.parametrize(
@@ -417,10 +417,10 @@ def test_drafts_take_linear_time(unit: str) -> None:
 )
 def test_hostile_text_takes_linear_time(unit: str) -> None:
     text = (unit * 100_000)[:100_000]
-    started = time.perf_counter()
+    started = time.process_time()
     for_markdown(text)
     for_mrkdwn(text)
-    assert time.perf_counter() - started < 4
+    assert time.process_time() - started < 4
 
 
 # Mrkdwn ---------------------------------------------------------------------------------------------------------------

@@ -9,9 +9,10 @@ import pytest
 
 from agent.errors import DeliveryError
 from agent.messages import Address, Answer, Delivery, Draft, Message, Post
+from connectors.showing import Patience
 from connectors.slack.clients import Clients
 from connectors.slack.delivery import SlackDelivery
-from connectors.slack.pace import BETWEEN_EDITS, Pace, Patience, Refusals, Steady, Window
+from connectors.slack.pace import BETWEEN_EDITS, Pace, Refusals, Steady, Window
 from tests.servers.slack import SlackServer, serving
 
 TURNS = 30

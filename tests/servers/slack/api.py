@@ -20,6 +20,11 @@ TIERS = {1: 1, 2: 20, 3: 50, 4: 100}
 _JSON_ARGUMENTS = {"blocks", "attachments", "metadata", "view", "chunks", "prompts", "files", "loading_messages"}
 _JSON_ARGUMENTS |= {"unfurls", "channels_json"}
 _MOST_POSTS_AT_ONCE = 5
+READS = {
+    *("conversations.history", "conversations.info", "conversations.list", "conversations.members"),
+    *("conversations.replies", "bots.info", "chat.getPermalink", "files.info", "team.info", "users.info"),
+}
+"""The methods that Slack's reference gives as GET."""
 
 
 @dataclass
@@ -129,6 +134,8 @@ def team_of_token(state: State, token: str, kind: str) -> Team:
         raise SlackError("not_allowed_token_type" if token == state.app_token else "invalid_auth")
     if team.refused or not team.installed:
         raise SlackError(team.refused or "account_inactive")
+    if team.lasts and time.time() > team.ends:
+        raise SlackError("token_expired")
     return team
 
 

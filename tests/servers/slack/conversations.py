@@ -24,10 +24,11 @@ def auth_test(slack: Rooms, team: Team, args: Args) -> Json:
         "url": f"https://{team.domain}.slack.com/",
         "team": team.name,
         "user": slack.users[team.bot_user].name,
-        "team_id": team.id,
+        "team_id": team.organisation or team.id,
         "user_id": team.bot_user,
         "bot_id": team.bot_id,
-        "is_enterprise_install": False,
+        "is_enterprise_install": bool(team.organisation),
+        **({"enterprise_id": team.organisation} if team.organisation else {}),
     }
 
 
@@ -70,7 +71,7 @@ def known_user(slack: Rooms, team: Team, name: str) -> User:
     user = slack.users.get(name)
     if user is None:
         raise SlackError("user_not_found")
-    if user.team != team.id:
+    if user.team != team.id and not user.workspaces:
         shared = [channel for channel in slack.channels.values() if channel.shared and user.id in channel.members]
         shared += [item for item in slack.channels.values() if item.kind == "im" and user.id in item.members]
         if not shared:

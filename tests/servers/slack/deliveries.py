@@ -109,18 +109,18 @@ class Deliveries(Watching):
             return None
         id_ = self.new_id("Ev")
         authorization = {
-            "enterprise_id": None,
-            "team_id": team,
+            "enterprise_id": home.organisation or None,
+            "team_id": None if home.organisation else team,
             "user_id": home.bot_user,
             "is_bot": True,
-            "is_enterprise_install": False,
+            "is_enterprise_install": bool(home.organisation),
         }
         context = json.dumps({"et": event["type"], "tid": team, "aid": self.app_id, "cid": event.get("channel", "")})
         payload = {
             "token": self.verification_token,
             "team_id": team,
             "context_team_id": team,
-            "context_enterprise_id": None,
+            "context_enterprise_id": home.organisation or None,
             "api_app_id": self.app_id,
             "event": event,
             "type": "event_callback",

@@ -118,6 +118,8 @@ class People(Rooms):
             message.text, message.blocks = typed(text), rich_text(text, self.new_id("k"))
             message.edited = {"user": message.user, "ts": self.now_ts()}
             self.changed(room, message, previous)
+            for team in self.hearing(room):
+                self.mentioned(room, message, team)
 
     def delete(self, channel: str, ts: str) -> None:
         """Delete a message; one with replies leaves a tombstone."""
@@ -200,6 +202,15 @@ class People(Rooms):
             event: Json = {"type": "assistant_thread_started", "assistant_thread": thread, "event_ts": self.now_ts()}
             self.emit(event, team=self.team.id, channel=channel)
             return root.ts
+
+    def change_thread_context(self, user: str, thread_ts: str) -> None:
+        """Look at another channel while the legacy assistant is open."""
+        with self.lock:
+            channel = self.dm_channel(user, self.team.id)
+            thread: Json = {"user_id": user, "channel_id": channel.id, "thread_ts": thread_ts}
+            thread |= {"context": {"channel_id": "C0OTHER001", "team_id": self.team.id, "enterprise_id": None}}
+            event: Json = {"type": "assistant_thread_context_changed", "assistant_thread": thread}
+            self.emit(event | {"event_ts": self.now_ts()}, team=self.team.id, channel=channel)
 
     def stop_session(self, user: str, channel: str, thread_ts: str) -> list[str]:
         """Press the stop button: streams of the thread end. Their ts are returned."""

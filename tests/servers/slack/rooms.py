@@ -10,6 +10,7 @@ from tests.servers.slack.shapes import Shapes
 from tests.servers.slack.state import Channel, Json, Message, Notice, SlackError, Team
 from tests.servers.slack.texts import pings_of, visible_text
 
+_OF_THREADS = {"reply_count", "reply_users", "reply_users_count", "latest_reply", "subscribed", "is_locked"}
 _MOST_RESPONSES, _RESPONSE_SECONDS = 5, 30 * 60
 
 
@@ -28,14 +29,21 @@ class Rooms(Shapes):
     def announce(self, channel: Channel, message: Message) -> None:
         """Send the events of a new message: also an app_mention where the bot is mentioned."""
         body = self.message_json(channel, message) | {"channel": channel.id, "event_ts": message.ts}
-        for name in ("reply_count", "reply_users", "reply_users_count", "latest_reply", "subscribed", "is_locked"):
+        for name in _OF_THREADS:
             body.pop(name, None)
         for team in self.hearing(channel):
-            mention = f"<@{team.bot_user}>" in message.text and message.user != team.bot_user
-            if mention and channel.kind != "im" and message.subtype in {"", "file_share", "thread_broadcast"}:
-                event = {key: value for key, value in body.items() if key not in {"metadata", "subtype"}}
-                self.emit(event | {"type": "app_mention"}, team=team.id, channel=channel)
+            self.mentioned(channel, message, team)
             self.emit(body | {"channel_type": channel.kind}, team=team.id, channel=channel)
+
+    def mentioned(self, channel: Channel, message: Message, team: Team) -> None:
+        """Send an app_mention where the bot is mentioned; of an edited message it comes once more, with `edited`."""
+        mention = f"<@{team.bot_user}>" in message.text and message.user != team.bot_user
+        if mention and channel.kind != "im" and message.subtype in {"", "file_share", "thread_broadcast"}:
+            body = self.message_json(channel, message, metadata=False)
+            event = {key: value for key, value in body.items() if key not in _OF_THREADS | {"subtype"}}
+            at = (message.edited or {}).get("ts", message.ts)
+            event |= {"type": "app_mention", "channel": channel.id, "event_ts": at}
+            self.emit(event, team=team.id, channel=channel)
 
     def hearing(self, channel: Channel) -> list[Team]:
         """The workspaces whose bot is in the channel."""

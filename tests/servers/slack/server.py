@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from tests.servers.slack import chat, conversations, surfaces
-from tests.servers.slack.api import METHODS, Args, Rates, check_call, given_token, read_arguments, team_of_token
+from tests.servers.slack.api import METHODS, READS, Args, Rates, check_call, given_token, read_arguments, team_of_token
 from tests.servers.slack.interactions import Interactions
 from tests.servers.slack.state import Call, Fault, Json, SlackError, Team
 from tests.servers.slack.texts import LINK
@@ -75,6 +75,7 @@ class SlackServer(Interactions):
         except SlackError as error:
             self.violations.append(f"{name}: {error.error}")
             return _refusal(error)
+        self.violations += [f"{name}: Slack's reference says POST"] * (request.method == "GET" and name not in READS)
         token = given_token(request, values)
         values.pop("token", None)
         if name == "oauth.v2.access":

@@ -23,7 +23,7 @@ class Shapes(Deliveries):
             "image_48": f"{self.url}/avatars/{user.id}.png",
             "team": user.team,
         }
-        stranger = user.team != team.id
+        stranger = user.team != team.id and not user.workspaces
         found = {
             "id": user.id,
             "team_id": user.team,
@@ -37,6 +37,14 @@ class Shapes(Deliveries):
             "is_restricted": user.guest,
             "is_ultra_restricted": False,
         }
+        if user.workspaces:
+            organisation = {
+                "id": f"W{user.id[1:]}",
+                "enterprise_id": "E0LOCAL001",
+                "enterprise_name": "Local",
+                "teams": [],
+            }
+            found["enterprise_user"] = organisation | {"teams": list(user.workspaces)}
         if stranger:
             return found | {"is_stranger": True}
         if "users:read.email" in team.scopes and not user.bot:
@@ -70,8 +78,13 @@ class Shapes(Deliveries):
             "topic": {"value": "", "creator": "", "last_set": 0},
             "purpose": {"value": "", "creator": "", "last_set": 0},
             "previous_names": [],
-            "shared_team_ids": sorted({self.users[member].team for member in channel.members} | {channel.team}),
+            "shared_team_ids": sorted({self._home_in(channel, member) for member in channel.members} | {channel.team}),
         }
+
+    def _home_in(self, channel: Channel, member: str) -> str:
+        """The workspace by which somebody is in a channel."""
+        user = self.users[member]
+        return channel.team if channel.team in user.workspaces else user.team
 
     def message_json(self, channel: Channel, message: Message, *, metadata: bool = True) -> Json:
         """A message as history and events give it."""

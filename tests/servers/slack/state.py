@@ -73,6 +73,12 @@ class Team:
     installed: bool = True
     # Why the token is refused: "token_revoked" or "account_inactive".
     refused: str = ""
+    # Of an app that is installed in the whole organisation, whose token is good in each of its workspaces.
+    organisation: str = ""
+    # With token rotation: how long a token lasts, when the one in use ends, and what fetches the next one, once.
+    lasts: float = 0
+    ends: float = 0
+    refresh_token: str = ""
 
 
 @dataclass
@@ -89,6 +95,8 @@ class User:
     # Of another workspace than the app's: seen through Slack Connect.
     stranger: bool = False
     deleted: bool = False
+    # Of an organisation (Enterprise Grid): its workspaces that they are full members of.
+    workspaces: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -251,10 +251,21 @@ def oauth_access(slack: Rooms, team: Team, args: Args) -> Json:
         raise SlackError("invalid_client_id")
     if args.text("client_secret") != slack.client_secret:
         raise SlackError("bad_client_secret")
-    installed = slack.teams.get(slack.codes.pop(args.text("code"), ""))
-    if installed is None:
-        raise SlackError("invalid_code")
+    if args.text("grant_type") == "refresh_token":
+        given = args.text("refresh_token")
+        installed = next((one for one in slack.teams.values() if given and one.refresh_token == given), None)
+        if installed is None:
+            raise SlackError("invalid_refresh_token")
+    else:
+        installed = slack.teams.get(slack.codes.pop(args.text("code"), ""))
+        if installed is None:
+            raise SlackError("invalid_code")
     installed.installed, installed.refused = True, ""
+    rotated: Json = {}
+    if installed.lasts:
+        installed.bot_token, installed.refresh_token = f"xoxe.xoxb-{slack.new_id('t')}", f"xoxe-{slack.new_id('r')}"
+        installed.ends = time.time() + installed.lasts
+        rotated = {"refresh_token": installed.refresh_token, "expires_in": int(installed.lasts)}
     installer = next(
         (user.id for user in slack.users.values() if user.team == installed.id and not user.bot), "U0INSTALL01"
     )
@@ -268,4 +279,5 @@ def oauth_access(slack: Rooms, team: Team, args: Args) -> Json:
         "enterprise": None,
         "is_enterprise_install": False,
         "authed_user": {"id": installer},
+        **rotated,
     }

@@ -1,42 +1,25 @@
-"""The places where customers write, built from the tokens that are set. Their libraries are imported only then."""
+"""Slack, from the settings to its connector."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from agent.errors import SettingsError
 from agent.messages import Address
 from agent.settings import Settings
 from connectors.channels import address_of
-from connectors.connector import Connector, Reaches
 from connectors.health import host_and_port
 
 if TYPE_CHECKING:
     from connectors.composition import Desk
+    from connectors.slack.connector import SlackConnector
     from connectors.slack.settings import SlackSettings
 
 _LONGEST_TITLE = 80
 _SECONDS = 10
-
-
-class Place(Connector, Reaches, Protocol):
-    """A connector of a platform, as a running frontdesk needs it."""
-
-    @property
-    def connected(self) -> bool:
-        """Whether the platform is heard now."""
-        ...
-
-    @property
-    def problem(self) -> str:
-        """Why it is not, in words; empty when it is."""
-        ...
-
-    async def close(self) -> None:
-        """Leave the platform: `listen` returns."""
-        ...
 
 
 SlackMode = Literal["", "socket", "http"]
@@ -74,32 +57,16 @@ _SLACK_SECRETS = (
 )
 
 
-def build_connectors(desk: Desk) -> dict[str, Place]:
-    """Every connector that has its tokens, by name. Raises `SettingsError` for half a set of tokens, or when there is none."""
-    built: dict[str, Place] = {}
-    if slack_mode(desk.settings):
-        built["slack"] = _slack(desk)
-    if not built:
-        raise SettingsError(
-            "There is no place to listen to: no tokens are set.",
-            "For Slack put SLACK_BOT_TOKEN and SLACK_APP_TOKEN into .env; docs/slack.md says how to get them. Without Slack: "
-            "frontdesk chat",
-        )
-    return built
-
-
-def described(name: str, settings: Settings) -> str:
-    """How a place is reached, in a few words."""
-    if name != "slack":
-        return name
+def described(settings: Settings) -> str:
+    """How Slack is reached, in a few words."""
     if slack_mode(settings) == "socket":
         return "Socket Mode"
     return f"signed HTTP at {settings['slack_http_address']}{_EVENTS_PATH}"
 
 
-async def workspace(name: str, settings: Settings) -> str:
+async def workspace(settings: Settings) -> str:
     """Which workspace it is connected to, as far as there is one and it says so."""
-    if name != "slack" or not settings["slack_bot_token"]:
+    if not settings["slack_bot_token"]:
         return ""
     import aiohttp
     from slack_sdk.errors import SlackApiError
@@ -132,7 +99,7 @@ def slack_settings(settings: Settings, database: Path | str) -> SlackSettings:
         client_id=settings["slack_client_id"],
         client_secret=settings["slack_client_secret"],
         encryption_key=settings["encryption_key"],
-        database=f"sqlite:///{database / _TOKENS_FILE}" if isinstance(database, Path) else database,
+        database=f"sqlite:///{database / _DATABASE_FILE}" if isinstance(database, Path) else database,
         public_url=settings["slack_public_url"],
         api_url=settings["slack_api_url"],
         host=host,
@@ -146,7 +113,8 @@ def slack_settings(settings: Settings, database: Path | str) -> SlackSettings:
     )
 
 
-def _slack(desk: Desk) -> Place:
+def connector(desk: Desk) -> SlackConnector:
+    """The connector for Slack."""
     from connectors.slack.connector import SlackConnector
 
     async def get_channel(channel: str) -> Mapping[str, str]:
@@ -158,7 +126,10 @@ def _slack(desk: Desk) -> Place:
     async def open_tickets(person: str) -> Sequence[tuple[str, str]]:
         found = await desk.ledger.tickets("open", 1_000)
         return [
-            (f"{one.number}: {' '.join(one.question.split())[:_LONGEST_TITLE]}", _link(one.conversation))
+            (
+                f"{one.number}: {' '.join(one.question.split())[:_LONGEST_TITLE]}",
+                client_link(desk.settings, one.conversation),
+            )
             for one in found
             if one.customer == person
         ]
@@ -173,8 +144,15 @@ def _slack(desk: Desk) -> Place:
     )
 
 
-def _link(address: Address) -> str:
-    return f"https://app.slack.com/client/{address.space}/{address.room}"
+def client_link(settings: Settings, address: Address) -> str:
+    """Where a room is read in a browser."""
+    return f"https://app.{_slack_domain(settings)}/client/{address.space}/{address.room}"
+
+
+def _slack_domain(settings: Settings) -> str:
+    """Of GovSlack, where the API is there; else the usual one, also behind a proxy."""
+    host = urlsplit(settings["slack_api_url"]).hostname or ""
+    return "slack-gov.com" if f".{host}".endswith(".slack-gov.com") else "slack.com"
 
 
 def _of_slack(ids: Sequence[str]) -> tuple[str, ...]:
@@ -182,5 +160,6 @@ def _of_slack(ids: Sequence[str]) -> tuple[str, ...]:
     return tuple(one for one in ids if one and (":" not in one or one.startswith("slack:")))
 
 
-_TOKENS_FILE = "slack.sqlite3"
+_DATABASE_FILE = "frontdesk.sqlite3"
+"""Where everything is kept: what is installed stands beside it."""
 _EVENTS_PATH = "/slack/events"

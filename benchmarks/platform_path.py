@@ -1,11 +1,16 @@
-"""What frontdesk adds to the time of its model, through the whole path: a question in Slack, its answer in Slack.
+"""What frontdesk adds to the time of its model, through the whole path: a question on a platform, its answer there.
 
-    python -m benchmarks.slack_path [--quick] [--runs 3] [--embedder none|minilm] [--postgres] [--rates] [--only WORDS]
+    python -m benchmarks.platform_path [--platform slack|discord] [--guilds 500] [--quick] [--runs 3]
+                                       [--embedder none|minilm] [--postgres] [--rates] [--only WORDS]
 
-The local Slack, the local model and `frontdesk run` are a process each. The model says its first word after 200 ms and one
+The local platform, the local model and `frontdesk run` are a process each. The model says its first word after 200 ms and one
 piece every 20 ms from then on, by the clock, so that what it takes is known and subtracted; nothing else is. Each question
 comes from a person of its own, in a channel and a thread of its own. Aims: until the first words at most 60 ms at the median
-and 150 ms at the 95th percentile with a question a second, and 500 ms at the 95th percentile with 100 questions at once.
+and 150 ms at the 95th percentile with a question a second, and 500 ms at the 95th percentile with 100 conversations at once:
+100 people who each write once in 20 s, or, harder, all in the same moment. `status` is when the platform first shows what the
+agent does ("is looking in the help articles ..."), from the question on. CPU is that of `frontdesk run` alone; what the local
+platform and model take on the same cores is shown beside it.
+With `--guilds` the bot is in so many servers of Discord, of which 200 ask at once; the memory and the CPU of doing nothing count.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ import asyncio
 import json
 import os
 import platform
+import random
 import signal
 import sqlite3
 import statistics
@@ -30,42 +36,40 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
-
 from agent.ledger import percentile
 from agent.policy import good_enough
+from benchmarks.local_platforms import FIRST_SECONDS, WHOLE_SECONDS, serve
 from connectors.composition import build_knowledge, read_settings
 from knowledge.search import Query
 from tests.databases import Postgres
-from tests.journeys.running import FRONTDESK, Running, environment, running, tokens
-from tests.servers.model_server import Call, ModelServer, Play, chunk
-from tests.servers.slack import SlackServer, serving
+from tests.journeys.running import FRONTDESK, Running, environment, running
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "larkstay"
-FIRST_SECONDS, PIECE_SECONDS = 0.2, 0.02
-ANSWER = (
-    "Yes, that can be done under Trips, where you choose the booking and then what you want to change [1]. A confirmation "
-    "comes by e-mail within a few minutes, and until it is there nothing is final. If it has not come after an hour, look "
-    "into the folder for spam first, and write to us again if it is not there either [1]. That was all"
-)
-PIECES = [ANSWER[start : start + 8] for start in range(0, len(ANSWER), 8)]
-WHOLE_SECONDS = FIRST_SECONDS + PIECE_SECONDS * (len(PIECES) - 1)
-LONGEST_SECONDS = 120.0
 WARM_UP = 8
+IDLE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Load:
-    """So many questions, spread evenly over so many seconds."""
+    """So many questions within so many seconds, evenly or as it comes."""
 
     name: str
     questions: int
     seconds: float
+    even: bool = True
+
+    def moments(self) -> list[float]:
+        """When each is asked."""
+        if self.even:
+            return [self.seconds * number / self.questions for number in range(self.questions)]
+        chance = random.Random(self.questions)
+        return sorted(chance.uniform(0, self.seconds) for _ in range(self.questions))
 
 
 LOADS = (
     Load("1 a second for 60 s", 60, 60.0),
     Load("5 a second for 20 s", 100, 20.0),
+    Load("100 people in 20 s", 100, 20.0, even=False),
     Load("10 a second for 10 s", 100, 10.0),
     Load("100 within a second", 100, 1.0),
     Load("100 at once", 100, 0.0),
@@ -73,103 +77,24 @@ LOADS = (
 QUICK = (
     Load("1 a second for 10 s", 10, 10.0),
     Load("5 a second for 4 s", 20, 4.0),
+    Load("100 people in 20 s", 100, 20.0, even=False),
     Load("100 at once", 100, 0.0),
 )
 
 
-# The servers ----------------------------------------------------------------------------------------------------------
+MANY_GUILDS = (Load("200 at once", 200, 0.0),)
 
 
-def paced(_: Call) -> Play:
-    """An answer by the clock: what comes late does not make late what comes behind it."""
-    lines = [json.dumps(chunk({"content": piece})) for piece in PIECES]
-    usage = {"prompt_tokens": 900, "completion_tokens": len(PIECES), "total_tokens": 900 + len(PIECES)}
-    ending = [json.dumps(chunk({}, "stop")), json.dumps({**chunk({}), "choices": [], "usage": usage}), "[DONE]"]
-
-    async def play(request: web.Request, call: Call) -> web.StreamResponse:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        for number, line in enumerate(lines):
-            await asyncio.sleep(began + FIRST_SECONDS + number * PIECE_SECONDS - loop.time())
-            await response.write(f"data: {line}\n\n".encode())
-        await response.write("".join(f"data: {line}\n\n" for line in ending).encode())
-        await response.write_eof()
-        return response
-
-    return play
-
-
-def serve_model() -> None:
-    with serving(ModelServer(by_prompt=paced)) as model:
-        print(json.dumps({"FRONTDESK_MODEL": model.choice, "FRONTDESK_MODEL_API_KEY": "none"}), flush=True)
-        sys.stdin.read()
-
-
-def serve_slack(*, rates: bool) -> None:
-    """Ask what each line of the input says, and print what became of it."""
-    with serving(SlackServer()) as slack:
-        slack.enforce_rates = rates
-        print(json.dumps(tokens(slack)), flush=True)
-        for line in sys.stdin:
-            print(json.dumps(asked(slack, **json.loads(line))), flush=True)
-        assert slack.violations == [], slack.violations[:3]
-
-
-def asked(slack: SlackServer, questions: list[str], seconds: float) -> dict[str, Any]:
-    """Say these questions, and wait until each has its whole answer. The seconds of each, from when it was said."""
-    people = [slack.add_user(f"person-{number}") for number in range(len(questions))]
-    rooms = [slack.add_channel(f"room-{number}", [person]) for number, person in enumerate(people)]
-    calls_before, deliveries_before = len(slack.calls), len(slack.deliveries)
-    began = time.monotonic()
-    said: list[tuple[str, str, float]] = []
-    for number, (person, room, question) in enumerate(zip(people, rooms, questions, strict=True)):
-        time.sleep(max(0.0, began + seconds * number / len(questions) - time.monotonic()))
-        now = time.monotonic()
-        said.append((room, slack.say(person, room, slack.mention(question)), now))
-    done = _answers(slack, said)
-    with slack.lock:
-        acknowledged = [one.acked_at - one.sent_at[0] for one in slack.deliveries[deliveries_before:] if one.acked_at]
-        calls = Counter(call.method + (f" ({call.error})" if call.error else "") for call in slack.calls[calls_before:])
-    last = max((at + one["last"] for (_, _, at), one in zip(said, done, strict=True) if one), default=0.0)
-    return {"answers": done, "acknowledged": acknowledged, "calls": calls, "seconds": last - began}
-
-
-def _answers(slack: SlackServer, said: Sequence[tuple[str, str, float]]) -> list[dict[str, Any] | None]:
-    found: dict[int, dict[str, Any]] = {}
-    ends = time.monotonic() + LONGEST_SECONDS
-    while len(found) < len(said) and time.monotonic() < ends:
-        time.sleep(0.25)
-        for number, (room, ts, at) in enumerate(said):
-            if number not in found and (answer := _answer(slack, room, ts, at)) is not None:
-                found[number] = answer
-    return [found.get(number) for number in range(len(said))]
-
-
-def _answer(slack: SlackServer, room: str, ts: str, at: float) -> dict[str, Any] | None:
-    """The whole answer in a thread: it has its buttons. None while it has not."""
-    with slack.lock:
-        messages = slack.channels[room].messages
-        posts = [one for one in messages if one.thread_ts == ts and one.ts != ts and slack.is_ours(one)]
-        if not posts or "action_id" not in json.dumps(posts[-1].blocks) or posts[-1].streaming == "streaming":
-            return None
-        first = posts[0].first_visible_at or 0.0
-        return {
-            "first": first - at,
-            "last": max(one.changed_at[-1] for one in posts if one.changed_at) - at,
-            "streamed": bool(posts[0].streaming),
-            "looks": len(posts[0].changed_at),
-            "text": posts[0].text + json.dumps(posts[0].blocks),
-        }
+# A server --------------------------------------------------------------------------------------------------------------
 
 
 class Process:
     """A server in a process of its own, that tells its address in its first line."""
 
     def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "benchmarks.slack_path", *arguments]
+        command = [sys.executable, "-m", "benchmarks.platform_path", *arguments]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.pid = self._process.pid
         self.told: dict[str, str] = self.read()
 
     def read(self) -> Any:
@@ -178,10 +103,10 @@ class Process:
         assert line, "a server ended"
         return json.loads(line)
 
-    def ask(self, questions: list[str], seconds: float) -> Any:
-        """Have the questions asked, and wait."""
+    def ask(self, questions: list[str], moments: list[float]) -> Any:
+        """Have the questions asked at these moments, and wait."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"questions": questions, "seconds": seconds}) + "\n")
+        self._process.stdin.write(json.dumps({"questions": questions, "moments": moments}) + "\n")
         self._process.stdin.flush()
         return self.read()
 
@@ -256,18 +181,21 @@ def postgres_server() -> Iterator[Postgres]:
 Figures = dict[str, float]
 
 
-def figures(load: Load, told: Mapping[str, Any], cpu: float) -> Figures:
+def figures(load: Load, told: Mapping[str, Any], cpu: Mapping[str, float]) -> Figures:
     answers = [one for one in told["answers"] if one is not None and "That was all" in one["text"]]
     first = [1000 * (one["first"] - FIRST_SECONDS) for one in answers]
     last = [1000 * (one["last"] - WHOLE_SECONDS) for one in answers]
+    status = [1000 * one for one in told["status"]]
     known = {
+        "status p50": percentile(status, 50),
+        "status p95": percentile(status, 95),
         "first p50": percentile(first, 50),
         "first p95": percentile(first, 95),
         "last p50": percentile(last, 50),
         "last p95": percentile(last, 95),
         "ack p95": percentile([1000 * one for one in told["acknowledged"]], 95),
         "turns/s": len(answers) / told["seconds"] if told["seconds"] else 0.0,
-        "CPU ms/turn": 1000 * cpu / load.questions,
+        **{f"{name} ms/turn": 1000 * seconds / load.questions for name, seconds in cpu.items()},
         "streamed": sum(one["streamed"] for one in answers),
         "looks": sum(one["looks"] for one in answers) / max(1, len(answers)),
         "not answered": load.questions - len(answers),
@@ -281,36 +209,53 @@ def measured(
     loads: Sequence[Load],
     settings: Mapping[str, str],
     *,
+    platform: str,
     postgres: Postgres | None,
     rates: bool,
+    guilds: int,
 ) -> tuple[dict[str, Figures], Figures, dict[str, Counter[str]]]:
     """All loads, one after the other, on servers and a process that are new."""
     by_load: dict[str, Figures] = {}
     calls: dict[str, Counter[str]] = {}
     with ExitStack() as stack:
         url = stack.enter_context(postgres.database()) if postgres is not None else ""
-        slack = stack.enter_context(Process("--serve", "slack", *(["--rates"] if rates else [])))
+        local = stack.enter_context(Process("--serve", platform, f"--guilds={guilds}", *(["--rates"] if rates else [])))
         model = stack.enter_context(Process("--serve", "model"))
-        here = environment(data, **settings, **slack.told, **model.told, **({"DATABASE_URL": url} if url else {}))
+        here = environment(data, **settings, **local.told, **model.told, **({"DATABASE_URL": url} if url else {}))
+        if postgres is not None:
+            synced(data, {**settings, "DATABASE_URL": url})
         desk = stack.enter_context(running(**here))
-        desk.said("Slack: connected")
+        desk.said(f"{platform.capitalize()}: connected")
         desk.ready()
-        slack.ask([questions[number % len(questions)] for number in range(WARM_UP)], 0.5)
+        local.ask([questions[number % len(questions)] for number in range(WARM_UP)], [0.0] * WARM_UP)
         time.sleep(1.0)
+        idle = _idle(desk.process.pid) if guilds else 0.0
+        processes = {"CPU": desk.process.pid, "platform": local.pid, "model": model.pid}
         before, memory, number = on_disk(data, postgres, url), resident(desk.process.pid), 0
         for load in loads:
-            cpu = cpu_seconds(desk.process.pid)
-            told = slack.ask([questions[(number + n) % len(questions)] for n in range(load.questions)], load.seconds)
+            before_load = {name: cpu_seconds(pid) for name, pid in processes.items()}
+            told = local.ask([questions[(number + n) % len(questions)] for n in range(load.questions)], load.moments())
             # What is done behind a turn counts, too.
             time.sleep(1.0)
             number += load.questions
-            by_load[load.name] = figures(load, told, cpu_seconds(desk.process.pid) - cpu)
+            cpu = {name: cpu_seconds(pid) - before_load[name] for name, pid in processes.items()}
+            by_load[load.name] = figures(load, told, cpu)
             calls[load.name] = Counter(told["calls"])
+            if by_load[load.name]["not answered"]:
+                print(f"{load.name}: not all were answered; the log ends with\n{desk.errors[-3000:]}", file=sys.stderr)
         whole: Figures = {"MiB before": memory, "MiB after": resident(desk.process.pid), "load": os.getloadavg()[0]}
+        whole |= {"CPU % of doing nothing": idle} if guilds else {}
         after = on_disk(data, postgres, url)
         whole |= {f"KiB/turn {name}": (after[name] - before[name]) / number for name in before}
         _stopped(desk)
     return by_load, whole, calls
+
+
+def _idle(process: int) -> float:
+    """The share of one core that it takes while nobody asks."""
+    before = cpu_seconds(process)
+    time.sleep(IDLE_SECONDS)
+    return 100 * (cpu_seconds(process) - before) / IDLE_SECONDS
 
 
 def _stopped(desk: Running) -> None:
@@ -360,8 +305,8 @@ def report(
     loads: Sequence[Load], runs: Sequence[tuple[dict[str, Figures], Figures, dict[str, Counter[str]]]], loaded: str
 ) -> None:
     shown = [
-        *("first p50", "first p95", "last p50", "last p95", "ack p95"),
-        *("turns/s", "CPU ms/turn", "streamed", "looks", "not answered"),
+        *("status p50", "status p95", "first p50", "first p95", "last p50", "last p95", "ack p95", "turns/s"),
+        *("CPU ms/turn", "platform ms/turn", "model ms/turn", "streamed", "looks", "not answered"),
     ]
     print(f"\nms added to the model's own time; medians of {len(runs)} runs")
     print(f"{'':22}" + "".join(f"{name:>13}" for name in shown))
@@ -370,7 +315,7 @@ def report(
         print(f"{load.name:22}" + "".join(f"{median(of_load, name):13.1f}" for name in shown))
     whole = [one for _, one, _ in runs]
     print("  ".join(f"{name}: {median(whole, name):.1f}" for name in whole[0]))
-    print("Calls of Slack for a turn, " + loads[0].name + ":")
+    print("Calls of the platform for a turn, " + loads[0].name + ":")
     counted = runs[0][2][loads[0].name]
     print("  " + ", ".join(f"{name} {count / loads[0].questions:.2f}" for name, count in counted.most_common()))
     print(f"load average {loaded} before, {_load()} after")
@@ -382,25 +327,29 @@ def _load() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--platform", choices=("slack", "discord"), default="slack")
+    parser.add_argument("--guilds", type=int, default=0, help="servers that the bot is in, on Discord")
     parser.add_argument("--quick", action="store_true", help="one short run")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--embedder", choices=("none", "minilm"), default="none")
     parser.add_argument("--postgres", action="store_true", help="keep all in PostgreSQL")
-    parser.add_argument("--rates", action="store_true", help="have the local Slack enforce the documented rates")
+    parser.add_argument("--rates", action="store_true", help="have the local platform enforce the documented rates")
     parser.add_argument("--only", default="", help="only loads whose names contain this")
-    parser.add_argument("--serve", choices=("slack", "model"), help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=("slack", "discord", "model"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     # Nothing may go anywhere but to this machine.
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         del os.environ[name]
     if arguments.serve:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        serve_slack(rates=arguments.rates) if arguments.serve == "slack" else serve_model()
+        serve(arguments.serve, rates=arguments.rates, guilds=arguments.guilds)
         return
-    loads = [load for load in (QUICK if arguments.quick else LOADS) if arguments.only in load.name]
+    platform = "discord" if arguments.guilds else arguments.platform
+    possible = MANY_GUILDS if arguments.guilds else QUICK if arguments.quick else LOADS
+    loads = [load for load in possible if arguments.only in load.name]
     settings = {"FRONTDESK_EMBEDDER": arguments.embedder, "FRONTDESK_OFFLINE": "true"}
     loaded = _load()
-    print("python -m benchmarks.slack_path " + " ".join(sys.argv[1:]))
+    print("python -m benchmarks.platform_path " + " ".join(sys.argv[1:]))
     print(machine())
     with ExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="frontdesk-path-")))
@@ -408,12 +357,21 @@ def main() -> None:
         synced(data, settings)
         questions = answerable(data, settings)
         print(
-            f"embedder {arguments.embedder}, {'PostgreSQL' if postgres else 'SQLite'}, {len(questions)} questions;",
+            f"{platform}, embedder {arguments.embedder}, {'PostgreSQL' if postgres else 'SQLite'}, {len(questions)} questions;",
             end=" ",
         )
         print(f"the model takes {FIRST_SECONDS:.2f} s to its first words, {WHOLE_SECONDS:.2f} s in all", flush=True)
         runs = [
-            measured(data, questions, loads, settings, postgres=postgres, rates=arguments.rates)
+            measured(
+                data,
+                questions,
+                loads,
+                settings,
+                platform=platform,
+                postgres=postgres,
+                rates=arguments.rates,
+                guilds=arguments.guilds,
+            )
             for _ in range(1 if arguments.quick else arguments.runs)
         ]
     report(loads, runs, loaded)
