@@ -80,17 +80,18 @@ def by_keywords(query: Query, keywords: KeywordIndex, visible: NDArray[np.bool_]
 
     own_words = words = keywords.words(query.text) * visible
     own_pairs = pairs = keywords.pairs(query.text) * visible
-    titles, grams = keywords.titles(query.text), keywords.grams(query.text)
+    titles, grams = _to_one(keywords.titles(query.text) * visible), keywords.grams(query.text)
     if query.context:
         weight = np.float32(query.context_weight)
         words = words + weight * keywords.words(query.context)
         pairs = pairs + weight * keywords.pairs(query.context)
-        titles = titles + weight * keywords.titles(query.context)
+        # In proportion first: a title that only what was said before names must not count like one that the question names.
+        titles = titles + weight * _to_one(keywords.titles(query.context) * visible)
         grams = grams + weight * keywords.grams(query.context)
     words, pairs, grams = words * visible, pairs * visible, grams * visible
     codes = keywords.codes(query.text) * visible
     # Each in proportion to its best passage.
-    together = _to_one(words + PAIRS * pairs) + _to_one(grams) + TITLE * _to_one(titles * visible) + CODE * codes
+    together = _to_one(words + PAIRS * pairs) + _to_one(grams) + TITLE * titles + CODE * codes
     together = np.asarray(together, np.float32)
     rows = np.flatnonzero(together)
     if len(rows) > DEPTH:

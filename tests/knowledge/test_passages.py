@@ -250,9 +250,12 @@ def test_repeated_passages_get_distinct_ids() -> None:
     ],
 )
 def test_large_and_hostile_texts_take_linear_time(text: str) -> None:
-    start = time.process_time()
-    passages(text)
-    half = time.process_time()
-    passages(text + "\n\n" + text)
-    assert time.process_time() - half < 5 * (half - start) + 0.5
-    assert half - start < 5
+    def seconds(one: str) -> float:
+        start = time.process_time()
+        passages(one)
+        return time.process_time() - start
+
+    # The better of two: a collection of garbage may fall into either.
+    once, twice = (min(seconds(one), seconds(one)) for one in (text, text + "\n\n" + text))
+    assert twice < 5 * once + 0.5
+    assert once < 5
