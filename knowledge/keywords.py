@@ -339,10 +339,3 @@ def _one_slip(word: str) -> Iterator[str]:
             yield head + letter + tail
             if len(word) > 4:
                 yield head + letter + tail[1:]
-
-
-def to_one(scores: _Floats) -> _Floats:
-    """Scores in proportion to the best one; zeros stay zeros."""
-    import numpy as np
-
-    return (scores / (scores.max(initial=0) or 1)).astype(np.float32)

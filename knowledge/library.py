@@ -139,11 +139,6 @@ class Library:
                 .values(value=str(before + 1))
             )
 
-    def forget_space(self, space: str) -> None:
-        """Drop all vectors that are kept under a name."""
-        with writing(self._engine) as connection:
-            connection.execute(delete(vectors).where(vectors.c.embedder == space))
-
     def one_with_vector(self, space: str) -> tuple[str, Vectors] | None:
         """The text of some current passage that has a vector, and that vector."""
         import numpy as np
