@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,9 @@ for name in list(os.environ):
     foreign = name.endswith("_API_KEY") or name.startswith(("OPENAI_", "LANGSMITH_", "LANGCHAIN_", "HF_"))
     if ours or foreign or name.lower().endswith("_proxy"):
         del os.environ[name]
+# Many tests start processes of their own, which need not compile the package anew each.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 HOME = tempfile.TemporaryDirectory(prefix="frontdesk-home-")
 os.environ["HOME"] = HOME.name
 os.environ["XDG_DATA_HOME"] = f"{HOME.name}/share"
