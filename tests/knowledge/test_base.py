@@ -22,6 +22,7 @@ from knowledge.errors import EmbedderError, FolderError, StoreError
 from knowledge.lock import writer_lock
 from knowledge.search import Query
 from knowledge.sync import Wish
+from tests.knowledge.chroma_here import EmbeddedHere
 from tests.knowledge.embedder import LetterEmbedder, Vectors
 
 QUICK = Patience(pauses=(0.05,))
@@ -57,7 +58,7 @@ async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
     def make() -> KnowledgeBase:
         embedder = None if request.param == "keyword" else LetterEmbedder()
-        store = ChromaServer(server) if server else EmbeddedChroma(QUICK)
+        store = ChromaServer(server) if server else EmbeddedHere(QUICK)
         made.append(KnowledgeBase(tmp_path / "data", embedder, database=url, store=store))
         return made[-1]
 
