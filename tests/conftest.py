@@ -38,6 +38,25 @@ os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("authority.pem"))
 # The switch that forbids every model and download elsewhere.
 os.environ["FRONTDESK_OFFLINE"] = "1"
 
+# What takes long begins first, so that all workers are done at about the same time.
+LONG = (
+    *("journeys/test_crashes", "journeys", "knowledge/test_keeping", "knowledge/test_base", "agent/test_turns"),
+    *("contracts/test_vector_store_contract", "agent/test_engine", "test_docs"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        place = item.path.relative_to(Path(__file__).parent).as_posix()
+        return next((number for number, name in enumerate(LONG) if place.startswith(name)), len(LONG))
+
+    items.sort(key=rank)
+
+
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Tests wait for about as long as they compute: three workers for two processors."""
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else max(2, (os.cpu_count() or 1) * 3 // 2)
+
 
 @pytest.fixture(autouse=True)
 def own_directory(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -25,7 +25,13 @@ from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 _IMPORTED = ("connectors.cli", "connectors.composition", "connectors.commands.answering", "langgraph.graph", "openai")
-_IMPORTED += ("jsonschema", "rich.markdown", "rich.table", "connectors.commands.knowledge", "connectors.commands.models")
+_IMPORTED += (
+    "jsonschema",
+    "rich.markdown",
+    "rich.table",
+    "connectors.commands.knowledge",
+    "connectors.commands.models",
+)
 
 
 def run(

@@ -24,6 +24,7 @@ from tests.journeys.running import environment
 from tests.servers.model_server import ModelServer
 from tests.servers.running import serving
 
+
 @dataclass(frozen=True)
 class Size:
     """How many customers there are and how many replies they get at least, and how often a process is killed."""

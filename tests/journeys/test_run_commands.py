@@ -29,7 +29,9 @@ KEYS = {"SLACK_BOT_TOKEN": "xoxb-1-2-secretsecret", "SLACK_APP_TOKEN": "xapp-1-s
 
 def frontdesk(*arguments: str, typed: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
     if arguments[0] in ("run", "worker"):
-        done = subprocess.run([FRONTDESK, *arguments], env=settings, input=typed.encode(), capture_output=True, timeout=60)
+        done = subprocess.run(
+            [FRONTDESK, *arguments], env=settings, input=typed.encode(), capture_output=True, timeout=60
+        )
     else:
         done = forked.run(arguments, settings, typed.encode())
     out, errors = done.stdout.decode(), done.stderr.decode()

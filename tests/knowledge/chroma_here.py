@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 from typing import Any, cast
 
-from knowledge.chroma import FOLDER, EmbeddedChroma
+from knowledge.chroma import FOLDER, ChromaServer, EmbeddedChroma
 from knowledge.chroma_child import ChromaServing, answered
 from knowledge.chroma_process import ChromaProcess
 from knowledge.errors import IndexFailure
@@ -60,3 +60,31 @@ class EmbeddedHere(EmbeddedChroma):
 
     async def _started(self, folder: Path) -> ChromaProcess:
         return await _here({"path": str(folder / FOLDER)})
+
+
+class _Lent:
+    """A process that others go on asking."""
+
+    def __init__(self, process: ChromaProcess) -> None:
+        self._process = process
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._process, name)
+
+    async def close(self) -> None:
+        pass
+
+
+class ServerByOne(ChromaServer):
+    """A Chroma server that is asked by one process, however many knowledge bases there are, until `end()`."""
+
+    _one: ChromaProcess | None = None
+
+    async def _started(self) -> ChromaProcess:
+        if self._one is None or self._one.over:
+            self._one = await super()._started()
+        return cast(ChromaProcess, _Lent(self._one))
+
+    async def end(self) -> None:
+        if self._one is not None:
+            await self._one.close()
