@@ -1,8 +1,8 @@
 """`frontdesk ...` in a process of its own that has been through its imports already.
 
-Importing takes most of a second of a processor, and a command that is typed in a test a tenth of that. So one process imports once,
-and forks for each command; what the command does, prints and returns is its own. Whether a command works from its very
-beginning is shown by those that are typed in the pages of the docs, and by `Shell(..., anew=True)`.
+Importing takes most of a second of a processor, what a command then does a tenth of that. So one process imports once, and
+forks for each command; what it does, prints and returns is its own. Whether a command works from its very beginning is shown
+by those that are typed in the pages of the docs, and by `Shell(..., anew=True)`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,9 @@ from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
-_IMPORTED = ("connectors.cli", "connectors.composition", "connectors.commands.answering", "langgraph.graph", "openai")
-_IMPORTED += (
-    "jsonschema",
-    "rich.markdown",
-    "rich.table",
-    "connectors.commands.knowledge",
-    "connectors.commands.models",
+_IMPORTED = (
+    *("connectors.cli", "connectors.composition", "connectors.commands.answering", "connectors.commands.knowledge"),
+    *("connectors.commands.models", "langgraph.graph", "openai", "jsonschema", "rich.markdown", "rich.table"),
 )
 
 

@@ -117,7 +117,11 @@ def test_one_process_is_killed_again_and_again(
     check(customers, tmp_path / "data", size.least)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["few", "many"])
+@pytest.mark.parametrize(
+    ("crowd", "size"),
+    [("slack", FEW), *(pytest.param(name, MANY, marks=pytest.mark.thorough) for name in ("slack", "discord"))],
+    indirect=["crowd"],
+)
 @pytest.mark.timeout(200)
 def test_one_of_three_on_postgres_is_killed_and_stays_dead(
     tmp_path: Path, crowd: Crowd, settings: dict[str, str], postgres: Postgres, size: Size
