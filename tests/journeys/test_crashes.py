@@ -121,6 +121,7 @@ def test_one_process_is_killed_again_and_again(
     ("crowd", "size"),
     [("slack", FEW), *(pytest.param(name, MANY, marks=pytest.mark.thorough) for name in ("slack", "discord"))],
     indirect=["crowd"],
+    ids=["slack-few", "slack-many", "discord-many"],
 )
 @pytest.mark.timeout(200)
 def test_one_of_three_on_postgres_is_killed_and_stays_dead(
