@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from knowledge.database import reading, writing
 from knowledge.documents import Document, Event, IndexEntry, Origin, Passage, Stored
 from knowledge.pages import Seen
-from knowledge.publishing import Changes, apply, slices
+from knowledge.publishing import Changes, FileNote, apply, slices
 from knowledge.tables import acts, documents, editions, files, pages, passages, revisions, state, vectors
 
 if TYPE_CHECKING:
@@ -53,6 +53,14 @@ class KnownPage:
     seen: Seen
     problem: str = ""
     failing_since: datetime | None = None
+
+
+class Placed(NamedTuple):
+    """A document that comes from a folder: the path there, its state, and whether a person has had the last word."""
+
+    source: str
+    state: str
+    by_hand: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +212,16 @@ class Library:
         ordered = sorted(rows, key=lambda row: str(row.id))
         return {row.id: _stored(row, text=row.text if text else "") for row in ordered}
 
+    def newest_of(self, ids: Collection[str]) -> dict[str, Stored]:
+        """Those of these documents that there are, by id, each as its newest revision, without its text."""
+        query = _documents(documents.c.latest, text=False)
+        found: dict[str, Stored] = {}
+        with reading(self._engine) as connection:
+            for some in slices(sorted(ids)):
+                rows = connection.execute(query.where(documents.c.id.in_(some)))
+                found |= {row.id: _stored(row, text="") for row in rows}
+        return found
+
     def document(self, document_id: str, revision: int | None = None) -> Stored | None:
         """One document with its text: as this revision, else as the published one, else as the newest."""
         number = func.coalesce(documents.c.published, documents.c.latest) if revision is None else revision
@@ -243,11 +261,24 @@ class Library:
 
     def saying(self, said: str, audience: str) -> list[str]:
         """Ids of the documents that say these words, by their hash, to this audience, and are not retired."""
-        query = _documents(documents.c.latest, text=False).where(
-            revisions.c.text_hash == said, revisions.c.audience == audience, documents.c.state != "retired"
+        return sorted(one.id for one in self._saying([said], documents.c.state != "retired") if one.audience == audience)
+
+    def said(self, hashes: Collection[str]) -> list[tuple[str, tuple[str, str]]]:
+        """The published documents that say any of these words: their ids, in order, with the words' hash and the audience."""
+        return sorted((row.id, (row.text_hash, row.audience)) for row in self._saying(sorted(hashes), _PUBLISHED))
+
+    def _saying(self, hashes: Sequence[str], which: ColumnElement[bool]) -> list[Row[Any]]:
+        query = (
+            select(documents.c.id, revisions.c.text_hash, revisions.c.audience)
+            .join(revisions, (revisions.c.document == documents.c.id) & (revisions.c.number == documents.c.latest))
+            .where(which)
         )
         with reading(self._engine) as connection:
-            return sorted(row.id for row in connection.execute(query))
+            return [
+                row
+                for some in slices(hashes)
+                for row in connection.execute(query.where(revisions.c.text_hash.in_(some)))
+            ]
 
     def shown_at(
         self, document_ids: Collection[str], edition: int, *, whole: bool = False
@@ -281,11 +312,18 @@ class Library:
         with reading(self._engine) as connection:
             return [_passage(row) for row in connection.execute(query.order_by(passages.c.position))]
 
-    def files_of(self, folder: str) -> dict[str, tuple[str, str]]:
-        """Path -> hash and stem of the files that the last sync of `folder` read."""
+    def files_of(self, folder: str) -> dict[str, FileNote]:
+        """The files that the last sync of `folder` read, by path."""
+        query = select(files.c.path, files.c.content_hash, files.c.stem, files.c.stamp)
         with reading(self._engine) as connection:
-            rows = connection.execute(select(files).where(files.c.folder == folder))
-            return {row.path: (row.content_hash, row.stem) for row in rows}
+            return {row[0]: FileNote(*row[1:]) for row in connection.execute(query.where(files.c.folder == folder))}
+
+    def placed(self, origin: Origin) -> dict[str, Placed]:
+        """The documents that come from there, by id: what a sync needs to know of each, in one quick look."""
+        query = select(documents.c.id, documents.c.source, documents.c.state, documents.c.by_hand)
+        its = documents.c.origin == origin.kind, documents.c.place == origin.place
+        with reading(self._engine) as connection:
+            return {row[0]: Placed(*row[1:]) for row in connection.execute(query.where(*its))}
 
     def from_place(self, origin: Origin) -> list[Stored]:
         """The documents that come from there, each as its newest revision, without its text."""

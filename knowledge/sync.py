@@ -16,9 +16,9 @@ from knowledge.article import normal
 from knowledge.documents import Document, Origin, Stored
 from knowledge.errors import FolderError, ReaderError
 from knowledge.jail import Jail
-from knowledge.library import Library
+from knowledge.library import Library, Placed
 from knowledge.passages import split
-from knowledge.publishing import Changes, FolderFiles, Move, NewRevision, content_hash, text_hash
+from knowledge.publishing import Changes, FileNote, FolderFiles, Move, NewRevision, content_hash, text_hash
 from knowledge.readers import Reader, SourceFile
 
 READING = "2"
@@ -108,97 +108,140 @@ class _Reading:
     """The files of the folder as they were read."""
 
     documents: dict[str, Document] = field(default_factory=dict)
-    kept: dict[str, set[str]] = field(default_factory=dict)
-    """Paths whose documents stay as they are (unchanged, or unreadable now), with the documents' ids."""
-    files: dict[str, tuple[str, str]] = field(default_factory=dict)
+    kept: set[str] = field(default_factory=set)
+    """Ids of the documents that stay as they are, because their files are unchanged, or unreadable now."""
+    notes: dict[str, FileNote] = field(default_factory=dict)
+    """What is to be noted of the files that were read."""
+    gone: frozenset[str] = frozenset()
     failed: list[Failure] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     candidates: int = 0
+
+    def read_again(self, path: str) -> None:
+        """Have this file read, and told, the next time as well. What its ids begin with stays noted."""
+        if (note := self.notes.get(path)) is not None:
+            self.notes[path] = FileNote("", note.stem, "")
 
 
 def plan(directory: Path, library: Library, readers: Mapping[str, Reader], progress: Progress, wish: Wish) -> Plan:
     """Read `directory` and compare it with the library.
 
-    Files whose bytes have not changed are not read again. A file that was readable and no longer is keeps the version it
-    had. One that reads like instructions to a machine goes in only when that is confirmed. Raises `FolderError` when the
-    folder is missing or, unless `allow_empty`, holds no document at all.
+    Files that have not changed are not read again. A file that was readable and no longer is keeps the version it had. One
+    that reads like instructions to a machine goes in only when that is confirmed. Raises `FolderError` when the folder is
+    missing or, unless `allow_empty`, holds no document at all.
     """
     origin = Origin("folder", str(directory.resolve()))
-    stored = library.stored(newest=True)
+    placed = library.placed(origin)
     with Jail(readers) as jail:
-        reading = _read(directory, origin, library.files_of(origin.place), jail, progress, stored, wish)
+        reading = _Reader(directory, placed, library.files_of(origin.place), jail, wish).read(progress)
     if not reading.candidates and not wish.allow_empty:
         endings = " ".join(sorted(readers))
         raise FolderError(
             f"{directory} holds no document that frontdesk can read ({endings}). Nothing was changed.",
             f"To remove all that came from it: frontdesk knowledge sync {directory} --allow-empty",
         )
-    return _Comparison(origin, directory, stored, reading, wish).plan()
+    return _Comparison(origin, directory, library, placed, reading, wish).plan()
 
 
-def _read(
-    directory: Path,
-    origin: Origin,
-    known: Mapping[str, tuple[str, str]],
-    jail: Jail,
-    progress: Progress,
-    stored: Mapping[str, Stored],
-    wish: Wish,
-) -> _Reading:
-    reading = _Reading()
-    before: dict[str, set[str]] = {}
-    for document_id, one in stored.items():
-        # What a sync retired is not there for it: its file was gone.
-        if one.origin == origin and (one.state != "retired" or one.by_hand):
-            before.setdefault(one.document.source, set()).add(document_id)
-    entries = list(folders.walk(directory, jail.suffixes))
-    stems = _Stems(known, {entry.path for entry in entries})
-    for done, entry in enumerate(entries):
-        progress("Reading files", done, len(entries))
-        path = entry.path
-        try:
-            if entry.reason:
-                raise ReaderError(entry.reason)
-            reading.candidates += 1
-            content = folders.read(directory, path)
-            digest = hashlib.sha256(READING.encode() + content).hexdigest()
-            stem = stems.of(path, digest)
-            asked_for = any(wish.takes(one) and stored[one].by_hand for one in before.get(path, ()))
-            if known.get(path, ("", ""))[0] == digest and path in before and not asked_for:
-                reading.kept[path] = before[path]
-            else:
-                found = jail.read(SourceFile(path, content))
-                if (doubt := found.doubt()) and path not in wish.confirm:
-                    how = f"frontdesk knowledge sync {shlex.quote(str(directory))} --confirm {shlex.quote(path)}"
-                    raise ReaderError(f"{doubt}. Look at it, and if it may be published, type ({how})")
-                _take_in(reading, [normal(_with_stem(one, path, stem)) for one in found.documents])
-                reading.notes += [f"{path}: {remark}." for remark in found.remarks()]
-            reading.files[path] = digest, stem
-        except ReaderError as error:
-            stays = " The version from before stays in use." if path in before else ""
-            reading.failed.append(Failure(path, _sentence(error.message) + stays))
-            reading.kept[path] = before.get(path, set())
-    progress("Reading files", len(entries), len(entries))
-    return reading
+class _Reader:
+    """Reads what is new or changed in a folder."""
+
+    def __init__(
+        self,
+        directory: Path,
+        placed: Mapping[str, Placed],
+        known: Mapping[str, FileNote],
+        jail: Jail,
+        wish: Wish,
+    ) -> None:
+        self._directory, self._known, self._jail, self._wish = directory, known, jail, wish
+        self._before: dict[str, set[str]] = {}
+        """Ids of the documents of each path."""
+        self._asked: set[str] = set()
+        """Paths of documents whose files are to have the last word."""
+        for document_id, one in placed.items():
+            # What a sync retired is not there for it: its file was gone.
+            if one.state != "retired" or one.by_hand:
+                self._before.setdefault(one.source, set()).add(document_id)
+                if one.by_hand and wish.takes(document_id):
+                    self._asked.add(one.source)
+        self._found = _Reading()
+
+    def read(self, progress: Progress) -> _Reading:
+        """Look at every file, and read those that are not as they were."""
+        found, known, before = self._found, self._known, self._before
+        entries = list(folders.walk(self._directory, self._jail.suffixes))
+        unseen = self._out_of_sight(entries)
+        found.gone = frozenset(known.keys() - {entry.path for entry in entries} - unseen)
+        stems = _Stems(known, found.gone)
+        usual = before.keys() - self._asked
+        for done, entry in enumerate(entries):
+            path = entry.path
+            if not entry.reason:
+                found.candidates += 1
+                noted = known.get(path)
+                if noted is not None and noted.stamp == _stamp(entry.stamp) and path in usual:
+                    found.kept |= before[path]
+                    continue
+            progress("Reading files", done, len(entries))
+            try:
+                if entry.reason:
+                    raise ReaderError(entry.reason)
+                self._read(path, stems)
+            except ReaderError as error:
+                stays = " The version from before stays in use." if path in before else ""
+                found.failed.append(Failure(path, _sentence(error.message) + stays))
+                found.kept |= before.get(path, set())
+        for path in unseen:
+            found.kept |= before.get(path, set())
+        progress("Reading files", len(entries), len(entries))
+        return found
+
+    def _out_of_sight(self, entries: Sequence[folders.Entry]) -> set[str]:
+        """Paths of files from before that are in folders which cannot be looked into now: they may well be there."""
+        closed = tuple(entry.path for entry in entries if entry.path.endswith("/"))
+        return {path for path in self._before.keys() | self._known.keys() if closed and path.startswith(closed)}
+
+    def _read(self, path: str, stems: _Stems) -> None:
+        found = self._found
+        content, stamp = folders.read_stamped(self._directory, path)
+        digest = hashlib.sha256(READING.encode() + content).hexdigest()
+        note = FileNote(digest, stems.of(path, digest), _stamp(stamp))
+        noted = self._known.get(path)
+        if noted is not None and noted.digest == digest and path in self._before and path not in self._asked:
+            found.kept |= self._before[path]
+            if note != noted:
+                found.notes[path] = note
+        else:
+            reading = self._jail.read(SourceFile(path, content))
+            if (doubt := reading.doubt()) and path not in self._wish.confirm:
+                how = f"frontdesk knowledge sync {shlex.quote(str(self._directory))} --confirm {shlex.quote(path)}"
+                raise ReaderError(f"{doubt}. Look at it, and if it may be published, type ({how})")
+            _take_in(found, [normal(_with_stem(one, path, note.stem)) for one in reading.documents])
+            found.remarks += [f"{path}: {remark}." for remark in reading.remarks()]
+            found.notes[path] = note
+
+
+def _stamp(stamp: str) -> str:
+    """A file's stamp as it is noted: it has to be read anew when readers make something else of the same bytes."""
+    return f"{READING} {stamp}" if stamp else ""
 
 
 class _Stems:
     """What the ids of a file's documents begin with: its own path, or that of the file that it was before it was renamed."""
 
-    def __init__(self, known: Mapping[str, tuple[str, str]], paths: set[str]) -> None:
+    def __init__(self, known: Mapping[str, FileNote], gone: frozenset[str]) -> None:
         self._known = known
-        gone: dict[str, list[str]] = {}
-        for path, (digest, _) in known.items():
-            if path not in paths:
-                gone.setdefault(digest, []).append(path)
-        self._gone = gone
+        self._gone: dict[str, list[str]] = {}
+        for path in sorted(gone):
+            self._gone.setdefault(known[path].digest, []).append(path)
 
     def of(self, path: str, digest: str) -> str:
         if path in self._known:
-            return self._known[path][1]
+            return self._known[path].stem
         # Renamed: the same bytes, which are nowhere else any more.
         if earlier := self._gone.get(digest):
-            return self._known[earlier.pop(0)][1]
+            return self._known[earlier.pop(0)].stem
         return SourceFile(path, b"").default_id
 
 
@@ -227,52 +270,57 @@ class _Comparison:
     """A folder as it was read, beside what the library has: what is to be written, what is to stay."""
 
     def __init__(
-        self, origin: Origin, directory: Path, stored: Mapping[str, Stored], reading: _Reading, wish: Wish
+        self,
+        origin: Origin,
+        directory: Path,
+        library: Library,
+        placed: Mapping[str, Placed],
+        reading: _Reading,
+        wish: Wish,
     ) -> None:
-        self._origin, self._directory, self._stored, self._reading, self._wish = (
-            origin,
-            directory,
-            stored,
-            reading,
-            wish,
-        )
-        self._there = {document_id for ids in reading.kept.values() for document_id in ids}
+        self._origin, self._directory, self._library = origin, directory, library
+        self._placed, self._reading, self._wish = placed, reading, wish
+        self._there = set(reading.kept)
         self._write: list[NewRevision] = []
         self._move: list[Move] = []
         self._kept: list[Kept] = []
         self._added = self._changed = 0
-        self._unchanged = sum(1 for one in self._there if stored[one].state == "published")
+        self._unchanged = sum(1 for one in self._there if placed[one].state == "published")
 
     def plan(self) -> Plan:
+        stored = self._library.newest_of(self._reading.documents)
         for document in self._reading.documents.values():
-            old = self._stored.get(document.id)
+            old = stored.get(document.id)
             if (conflict := self._conflict(document, old)) is not None:
                 self._reading.failed.append(Failure(document.source, conflict))
-                self._reading.files.pop(document.source, None)
+                self._reading.read_again(document.source)
                 continue
             self._there.add(document.id)
             self._compare(document, old)
-        gone = {one: its for one, its in self._stored.items() if its.origin == self._origin and one not in self._there}
-        for document_id, one in gone.items():
-            if one.by_hand and one.state != "retired" and not self._wish.takes(document_id):
-                self._keep(
-                    one,
-                    f"Its file is gone, but it was {what_was_done(one)}",
-                    f"knowledge retire {shlex.quote(document_id)}",
-                )
-        kept = {one.document for one in self._kept}
-        retire = frozenset(one for one, its in gone.items() if its.state != "retired" and one not in kept)
+        retire = self._retire()
         changes = Changes(
             author=self._wish.author or BY_SYNC,
             why=self._wish.why,
             write=self._write,
             retire=retire,
             move=self._move,
-            read=FolderFiles(self._origin.place, self._reading.files),
+            files=FolderFiles(self._origin.place, self._reading.notes, self._reading.gone),
         )
         failed = sorted(self._reading.failed, key=lambda failure: failure.file)
-        notes = self._reading.notes
-        return Plan(changes, self._added, self._changed, self._unchanged, failed, self._kept, notes, self._same(retire))
+        same = self._same(retire)
+        return Plan(
+            changes, self._added, self._changed, self._unchanged, failed, self._kept, self._reading.remarks, same
+        )
+
+    def _retire(self) -> frozenset[str]:
+        """The documents whose files are gone, but for those that a person has had the last word on: they are told."""
+        gone = {one for one, its in self._placed.items() if one not in self._there and its.state != "retired"}
+        edited = {one for one in gone if self._placed[one].by_hand and not self._wish.takes(one)}
+        for document_id, one in self._library.newest_of(edited).items():
+            self._keep(
+                one, f"Its file is gone, but it was {what_was_done(one)}", f"knowledge retire {shlex.quote(document_id)}"
+            )
+        return frozenset(gone - edited)
 
     def _compare(self, document: Document, old: Stored | None) -> None:
         digest = content_hash(document)
@@ -284,7 +332,7 @@ class _Comparison:
             self._stay(document, old)
             if digest != old.taken_hash:
                 # Read, and told, each time until somebody decides.
-                self._reading.files.pop(document.source, None)
+                self._reading.read_again(document.source)
                 where, which = shlex.quote(str(self._directory)), shlex.quote(document.id)
                 again = f"knowledge sync {where} --take {which}"
                 self._keep(old, f"Its file has changed, but it was {what_was_done(old)}", again)
@@ -327,11 +375,8 @@ class _Comparison:
 
     def _same(self, retire: frozenset[str]) -> list[tuple[str, str]]:
         """New documents that say, to the same people, what another one says."""
-        said = {
-            (one.text_hash, one.document.audience): document_id
-            for document_id, one in self._stored.items()
-            if one.state == "published" and document_id not in retire
-        }
+        hashes = {text_hash(one.document.text) for one in self._write}
+        said = {which: other for other, which in self._library.said(hashes) if other not in retire}
         found = []
         for new in self._write:
             document = new.document
