@@ -6,8 +6,8 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from knowledge.errors import FolderError, ReaderError
 
@@ -34,8 +34,7 @@ _BETTER = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A file of the folder: its POSIX path inside it and, if it must not be read, the reason.
 
     `stamp` is another one whenever its bytes may be others: its size, its times and its number on the disk. The time of its

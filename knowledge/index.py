@@ -136,7 +136,7 @@ class Index:
             self._rows.update((one.id, self._before + place) for place, one in enumerate(changed.added))
             now += [one.audience for one in changed.added]
         self.audiences = tuple(now)
-        self._audience_of = np.array(now, object)
+        self._audiences = np.array(now, object)
 
     def __len__(self) -> int:
         """How many passages can be found."""
@@ -151,6 +151,11 @@ class Index:
     def ids(self) -> Mapping[str, str]:
         """The passages that can be found, and the audience of each."""
         return {passage: self.audiences[row] for passage, row in self._rows.items()}
+
+    def audience_of(self, passage: str) -> str | None:
+        """The audience of a passage that can be found; `None` for another one."""
+        row = self._rows.get(passage)
+        return None if row is None else self.audiences[row]
 
     @property
     def has_vectors(self) -> bool:
@@ -187,7 +192,7 @@ class Index:
     def _by_keywords(self, query: Query) -> Legs:
         import numpy as np
 
-        return by_keywords(query, self._keywords, np.isin(self._audience_of, list(query.audiences)))
+        return by_keywords(query, self._keywords, np.isin(self._audiences, list(query.audiences)))
 
     async def _cosines(self, query: Query, vector: Vectors, rows: NDArray[np.intp]) -> dict[int, float]:
         """Cosines of the nearest passages of each audience and of those in `rows`, by row."""

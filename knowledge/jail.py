@@ -102,6 +102,13 @@ class Jail:
         with self._lock:
             return self._read(reader.entry, file)
 
+    def prepare(self, path: str) -> None:
+        """Have a child started, which takes a moment, as a file at `path` will have to be read. Nothing is waited for."""
+        reader = self._readers.get(SourceFile(path, b"").suffix)
+        if self._child is None and reader is not None and reader.entry:
+            with self._lock:
+                self._child = self._child or _Child(self._limits, reader.entry)
+
     def close(self) -> None:
         """End the child. The jail may be used again afterwards."""
         with self._lock:
@@ -111,7 +118,7 @@ class Jail:
         if self._child is not None and (self._child.files >= self._limits.files or not self._child.is_alive):
             self._end()
         if self._child is None:
-            self._child = _Child(self._limits)
+            self._child = _Child(self._limits, entry)
         is_last = True  # whatever goes wrong from here on, this child is not asked again
         try:
             answer = self._child.ask(entry, file)
@@ -147,7 +154,7 @@ def _reading(answer: Mapping[str, Any], file: SourceFile, limits: Limits) -> Rea
 class _Child:
     """One child process and the clock that watches it."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, entry: str) -> None:
         self.files = 0
         self._limits = limits
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
@@ -159,7 +166,7 @@ class _Child:
         }
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "knowledge.jailed", str(limits.memory)],
+                [sys.executable, "-P", "-m", "knowledge.jailed", str(limits.memory), entry],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -176,7 +183,7 @@ class _Child:
         self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
         self._answers: BinaryIO = self._process.stdout  # type: ignore[assignment]
         self._clock = _Clock(self._kill)
-        self._wait_until_up()
+        self._is_up = False
 
     @property
     def is_alive(self) -> bool:
@@ -184,6 +191,8 @@ class _Child:
 
     def ask(self, entry: str, file: SourceFile) -> Mapping[str, Any]:
         """The child's answer. Raises `ReaderError` when none comes in time or it is too long."""
+        if not self._is_up:
+            self._wait_until_up()
         self.files += 1
         seconds = self._limits.seconds_for(len(file.content))
         header = {
@@ -228,8 +237,8 @@ class _Child:
             is_up = False
         finally:
             self._clock.stop()
+        self._is_up = is_up
         if not is_up:
-            self.end()
             raise KnowledgeError(
                 "The process to read documents in does not start.",
                 f"To see why: {sys.executable} -m knowledge.jailed {self._limits.memory} < {os.devnull}",

@@ -17,6 +17,7 @@ import queue
 import struct
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -70,6 +71,7 @@ def main() -> None:
     readers: dict[str, Reader] = {}
     answers.write(LENGTH.pack(0))  # up and bound: from now on the clock runs for files
     answers.flush()
+    _prepare(sys.argv[2:])
     while True:
         request = requests.get()
         _limit_processor_time(request.seconds)
@@ -77,6 +79,16 @@ def main() -> None:
         if _is_full(memory):
             answer = {**answer, "last": True}
         _say(answers, answer)
+
+
+def _prepare(entries: Sequence[str]) -> None:
+    """Load what the first file will need, before it is there: our own parts, which cannot fail."""
+    from knowledge.readers import examination, wire  # noqa: F401
+
+    for entry in entries:
+        module = entry.partition(":")[0]
+        if module.startswith("knowledge.readers."):
+            importlib.import_module(module)
 
 
 def _own_output() -> BinaryIO:

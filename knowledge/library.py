@@ -261,7 +261,9 @@ class Library:
 
     def saying(self, said: str, audience: str) -> list[str]:
         """Ids of the documents that say these words, by their hash, to this audience, and are not retired."""
-        return sorted(one.id for one in self._saying([said], documents.c.state != "retired") if one.audience == audience)
+        return sorted(
+            one.id for one in self._saying([said], documents.c.state != "retired") if one.audience == audience
+        )
 
     def said(self, hashes: Collection[str]) -> list[tuple[str, tuple[str, str]]]:
         """The published documents that say any of these words: their ids, in order, with the words' hash and the audience."""
@@ -312,18 +314,29 @@ class Library:
         with reading(self._engine) as connection:
             return [_passage(row) for row in connection.execute(query.order_by(passages.c.position))]
 
-    def files_of(self, folder: str) -> dict[str, FileNote]:
-        """The files that the last sync of `folder` read, by path."""
-        query = select(files.c.path, files.c.content_hash, files.c.stem, files.c.stamp)
+    def stamps_of(self, folder: str) -> dict[str, str]:
+        """The stamps of the files that the last syncs of `folder` read, by path."""
+        query = select(files.c.path, files.c.stamp).where(files.c.folder == folder)
         with reading(self._engine) as connection:
-            return {row[0]: FileNote(*row[1:]) for row in connection.execute(query.where(files.c.folder == folder))}
+            return {path: stamp for path, stamp in connection.execute(query).all()}
+
+    def files_of(self, folder: str, paths: Collection[str]) -> dict[str, FileNote]:
+        """What is noted of these files of `folder`, by path."""
+        query = select(files.c.path, files.c.content_hash, files.c.stem, files.c.stamp).where(files.c.folder == folder)
+        found: dict[str, FileNote] = {}
+        with reading(self._engine) as connection:
+            for some in slices(sorted(paths)):
+                rows = connection.execute(query.where(files.c.path.in_(some)))
+                found |= {path: FileNote(digest, stem, stamp) for path, digest, stem, stamp in rows}
+        return found
 
     def placed(self, origin: Origin) -> dict[str, Placed]:
         """The documents that come from there, by id: what a sync needs to know of each, in one quick look."""
         query = select(documents.c.id, documents.c.source, documents.c.state, documents.c.by_hand)
         its = documents.c.origin == origin.kind, documents.c.place == origin.place
         with reading(self._engine) as connection:
-            return {row[0]: Placed(*row[1:]) for row in connection.execute(query.where(*its))}
+            rows = connection.execute(query.where(*its)).all()
+        return {one: Placed(source, state, by_hand) for one, source, state, by_hand in rows}
 
     def from_place(self, origin: Origin) -> list[Stored]:
         """The documents that come from there, each as its newest revision, without its text."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -131,9 +131,11 @@ def plan(directory: Path, library: Library, readers: Mapping[str, Reader], progr
     missing or, unless `allow_empty`, holds no document at all.
     """
     origin = Origin("folder", str(directory.resolve()))
-    placed = library.placed(origin)
     with Jail(readers) as jail:
-        reading = _Reader(directory, placed, library.files_of(origin.place), jail, wish).read(progress)
+        looked = _Looked.at(directory, library.stamps_of(origin.place), jail)
+        # After that: what is taken for unchanged has been so since.
+        placed = library.placed(origin)
+        reading = _Reader(directory, origin.place, library, looked, placed, jail, wish).read(progress)
     if not reading.candidates and not wish.allow_empty:
         endings = " ".join(sorted(readers))
         raise FolderError(
@@ -143,70 +145,100 @@ def plan(directory: Path, library: Library, readers: Mapping[str, Reader], progr
     return _Comparison(origin, directory, library, placed, reading, wish).plan()
 
 
+@dataclass(slots=True)
+class _Looked:
+    """The files of a folder as they are found: the paths of those that are as they were noted, and the other files.
+
+    `noted` are the paths of which something is noted.
+    """
+
+    noted: Set[str]
+    unchanged: set[str] = field(default_factory=set)
+    others: list[folders.Entry] = field(default_factory=list)
+
+    @classmethod
+    def at(cls, directory: Path, stamps: Mapping[str, str], jail: Jail) -> _Looked:
+        """Look at every file. The jail is prepared as soon as there will be something to read."""
+        found = cls(stamps.keys())
+        for entry in folders.walk(directory, jail.suffixes):
+            path, _, stamp = entry
+            if stamp and stamps.get(path) == _stamp(stamp):
+                found.unchanged.add(path)
+                continue
+            found.others.append(entry)
+            if stamp:
+                jail.prepare(path)
+        return found
+
+    def gone(self) -> frozenset[str]:
+        """The noted paths where there is no file any more."""
+        left = self.noted - self.unchanged - {entry.path for entry in self.others}
+        return frozenset(path for path in left if not self.is_out_of_sight(path))
+
+    def is_out_of_sight(self, path: str) -> bool:
+        """Whether a path is in a folder that cannot be looked into now: its file may well be there."""
+        return any(path.startswith(one.path) for one in self.others if one.path.endswith("/"))
+
+
 class _Reader:
     """Reads what is new or changed in a folder."""
 
     def __init__(
         self,
         directory: Path,
+        place: str,
+        library: Library,
+        looked: _Looked,
         placed: Mapping[str, Placed],
-        known: Mapping[str, FileNote],
         jail: Jail,
         wish: Wish,
     ) -> None:
-        self._directory, self._known, self._jail, self._wish = directory, known, jail, wish
-        self._before: dict[str, set[str]] = {}
-        """Ids of the documents of each path."""
-        self._asked: set[str] = set()
+        self._directory, self._looked, self._jail, self._wish = directory, looked, jail, wish
+        self._found = _Reading(gone=looked.gone())
+        self._asked = {one.source for its, one in placed.items() if one.by_hand and wish.takes(its)}
         """Paths of documents whose files are to have the last word."""
+        self._before: dict[str, set[str]] = {}
+        """Ids of the documents of each path that is to be read."""
+        kept = looked.unchanged - self._asked
+        without = set(looked.unchanged)
         for document_id, one in placed.items():
             # What a sync retired is not there for it: its file was gone.
-            if one.state != "retired" or one.by_hand:
+            if one.state == "retired" and not one.by_hand:
+                continue
+            if one.source in kept:
+                without.discard(one.source)
+                self._found.kept.add(document_id)
+            else:
                 self._before.setdefault(one.source, set()).add(document_id)
-                if one.by_hand and wish.takes(document_id):
-                    self._asked.add(one.source)
-        self._found = _Reading()
+        self._others = sorted([*looked.others, *map(folders.Entry, without)], key=_in_order)
+        told = self._found.gone.union(entry.path for entry in self._others)
+        self._known = library.files_of(place, told & looked.noted)
+        self._stems = _Stems(self._known, self._found.gone)
 
     def read(self, progress: Progress) -> _Reading:
-        """Look at every file, and read those that are not as they were."""
-        found, known, before = self._found, self._known, self._before
-        entries = list(folders.walk(self._directory, self._jail.suffixes))
-        unseen = self._out_of_sight(entries)
-        found.gone = frozenset(known.keys() - {entry.path for entry in entries} - unseen)
-        stems = _Stems(known, found.gone)
-        usual = before.keys() - self._asked
-        for done, entry in enumerate(entries):
+        """Read every file that is not as it was."""
+        found, before = self._found, self._before
+        found.candidates = len(self._looked.unchanged) + sum(not entry.reason for entry in self._looked.others)
+        found.kept.update(*(ids for path, ids in before.items() if self._looked.is_out_of_sight(path)))
+        for done, entry in enumerate(self._others):
+            progress("Reading files", done, len(self._others))
             path = entry.path
-            if not entry.reason:
-                found.candidates += 1
-                noted = known.get(path)
-                if noted is not None and noted.stamp == _stamp(entry.stamp) and path in usual:
-                    found.kept |= before[path]
-                    continue
-            progress("Reading files", done, len(entries))
             try:
                 if entry.reason:
                     raise ReaderError(entry.reason)
-                self._read(path, stems)
+                self._read(path)
             except ReaderError as error:
                 stays = " The version from before stays in use." if path in before else ""
                 found.failed.append(Failure(path, _sentence(error.message) + stays))
                 found.kept |= before.get(path, set())
-        for path in unseen:
-            found.kept |= before.get(path, set())
-        progress("Reading files", len(entries), len(entries))
+        progress("Reading files", len(self._others), len(self._others))
         return found
 
-    def _out_of_sight(self, entries: Sequence[folders.Entry]) -> set[str]:
-        """Paths of files from before that are in folders which cannot be looked into now: they may well be there."""
-        closed = tuple(entry.path for entry in entries if entry.path.endswith("/"))
-        return {path for path in self._before.keys() | self._known.keys() if closed and path.startswith(closed)}
-
-    def _read(self, path: str, stems: _Stems) -> None:
+    def _read(self, path: str) -> None:
         found = self._found
         content, stamp = folders.read_stamped(self._directory, path)
         digest = hashlib.sha256(READING.encode() + content).hexdigest()
-        note = FileNote(digest, stems.of(path, digest), _stamp(stamp))
+        note = FileNote(digest, self._stems.of(path, digest), _stamp(stamp))
         noted = self._known.get(path)
         if noted is not None and noted.digest == digest and path in self._before and path not in self._asked:
             found.kept |= self._before[path]
@@ -220,6 +252,12 @@ class _Reader:
             _take_in(found, [normal(_with_stem(one, path, note.stem)) for one in reading.documents])
             found.remarks += [f"{path}: {remark}." for remark in reading.remarks()]
             found.notes[path] = note
+
+
+def _in_order(entry: folders.Entry) -> list[tuple[bool, str]]:
+    """The order in which a folder is walked: its files before those of the folders in it."""
+    *above, name = entry.path.split("/")
+    return [*((True, part) for part in above), (False, name)]
 
 
 def _stamp(stamp: str) -> str:
@@ -318,7 +356,9 @@ class _Comparison:
         edited = {one for one in gone if self._placed[one].by_hand and not self._wish.takes(one)}
         for document_id, one in self._library.newest_of(edited).items():
             self._keep(
-                one, f"Its file is gone, but it was {what_was_done(one)}", f"knowledge retire {shlex.quote(document_id)}"
+                one,
+                f"Its file is gone, but it was {what_was_done(one)}",
+                f"knowledge retire {shlex.quote(document_id)}",
             )
         return frozenset(gone - edited)
 

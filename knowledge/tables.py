@@ -116,6 +116,7 @@ passages = Table(
     Column("text", Text, nullable=False),
     Column("vector_key", String(64), nullable=False),
     Index("passages_document", "document"),
+    Index("passages_from_edition", "from_edition"),
     Index("passages_until_edition", "until_edition"),
     Index("passages_vector_key", "vector_key"),
 )

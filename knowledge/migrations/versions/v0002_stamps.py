@@ -1,4 +1,4 @@
-"""What tells that a file has not changed without reading it. What the last sync read before is read once more."""
+"""What tells that a file has not changed without reading it: what was read before is read once more. What began is found fast."""
 
 from __future__ import annotations
 
@@ -12,5 +12,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column."""
+    """Add a column and an index."""
     op.add_column("files", sa.Column("stamp", sa.Text, nullable=False, server_default=""))
+    op.create_index("passages_from_edition", "passages", ["from_edition"])
