@@ -13,16 +13,16 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from knowledge.database import reading, writing
 from knowledge.documents import Document, Event, IndexEntry, Origin, Passage, Stored
-from knowledge.pages import Seen
-from knowledge.publishing import Changes, FileNote, apply, slices
-from knowledge.tables import acts, documents, editions, files, pages, passages, revisions, state, vectors
+from knowledge.places import Places
+from knowledge.publishing import Changes, apply, slices
+from knowledge.tables import acts, documents, editions, passages, revisions, state, vectors
 
 if TYPE_CHECKING:
     from knowledge.embeddings import Vectors
@@ -46,24 +46,6 @@ class PassageRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownPage:
-    """A web page that documents come from. `problem` says why it cannot be had any more, since when."""
-
-    url: str
-    seen: Seen
-    problem: str = ""
-    failing_since: datetime | None = None
-
-
-class Placed(NamedTuple):
-    """A document that comes from a folder: the path there, its state, and whether a person has had the last word."""
-
-    source: str
-    state: str
-    by_hand: bool
-
-
-@dataclass(frozen=True, slots=True)
 class ShownText:
     """A text that a search may show, to those who belong to all of `audiences`."""
 
@@ -71,7 +53,7 @@ class ShownText:
     audiences: frozenset[str]
 
 
-class Library:
+class Library(Places):
     """The verbs over the tables. Every one raises `StoreError` when the database cannot be used."""
 
     def __init__(self, engine: Engine) -> None:
@@ -269,7 +251,7 @@ class Library:
         """The published documents that say any of these words: their ids, in order, with the words' hash and the audience."""
         return sorted((row.id, (row.text_hash, row.audience)) for row in self._saying(sorted(hashes), _PUBLISHED))
 
-    def _saying(self, hashes: Sequence[str], which: ColumnElement[bool]) -> list[Row[Any]]:
+    def _saying(self, hashes: Sequence[str], which: ColumnElement[bool]) -> list[Any]:
         query = (
             select(documents.c.id, revisions.c.text_hash, revisions.c.audience)
             .join(revisions, (revisions.c.document == documents.c.id) & (revisions.c.number == documents.c.latest))
@@ -314,71 +296,12 @@ class Library:
         with reading(self._engine) as connection:
             return [_passage(row) for row in connection.execute(query.order_by(passages.c.position))]
 
-    def stamps_of(self, folder: str) -> dict[str, str]:
-        """The stamps of the files that the last syncs of `folder` read, by path."""
-        query = select(files.c.path, files.c.stamp).where(files.c.folder == folder)
-        with reading(self._engine) as connection:
-            return {path: stamp for path, stamp in connection.execute(query).all()}
-
-    def files_of(self, folder: str, paths: Collection[str]) -> dict[str, FileNote]:
-        """What is noted of these files of `folder`, by path."""
-        query = select(files.c.path, files.c.content_hash, files.c.stem, files.c.stamp).where(files.c.folder == folder)
-        found: dict[str, FileNote] = {}
-        with reading(self._engine) as connection:
-            for some in slices(sorted(paths)):
-                rows = connection.execute(query.where(files.c.path.in_(some)))
-                found |= {path: FileNote(digest, stem, stamp) for path, digest, stem, stamp in rows}
-        return found
-
-    def placed(self, origin: Origin) -> dict[str, Placed]:
-        """The documents that come from there, by id: what a sync needs to know of each, in one quick look."""
-        query = select(documents.c.id, documents.c.source, documents.c.state, documents.c.by_hand)
-        its = documents.c.origin == origin.kind, documents.c.place == origin.place
-        with reading(self._engine) as connection:
-            rows = connection.execute(query.where(*its)).all()
-        return {one: Placed(source, state, by_hand) for one, source, state, by_hand in rows}
-
     def from_place(self, origin: Origin) -> list[Stored]:
         """The documents that come from there, each as its newest revision, without its text."""
         query = _documents(documents.c.latest, text=False)
         with reading(self._engine) as connection:
             rows = connection.execute(query.where(documents.c.origin == origin.kind, documents.c.place == origin.place))
             return [_stored(row, text="") for row in rows]
-
-    def pages(self, before: datetime) -> list[KnownPage]:
-        """The pages that were last looked at before then and that a document still comes from, by address."""
-        alive = select(documents.c.place).where(documents.c.origin == "page", documents.c.state != "retired")
-        query = select(pages).where(pages.c.checked_at <= before, pages.c.url.in_(alive)).order_by(pages.c.url)
-        with reading(self._engine) as connection:
-            return [
-                KnownPage(row.url, Seen(row.etag, row.last_modified, row.digest), row.problem, row.failing_since)
-                for row in connection.execute(query)
-            ]
-
-    def note_page(self, url: str, seen: Seen, problem: str = "") -> None:
-        """Note that a page was looked at now, and why it could not be had, if so."""
-        now = datetime.now(UTC)
-        with writing(self._engine) as connection:
-            since = connection.execute(select(pages.c.failing_since).where(pages.c.url == url)).scalar()
-            connection.execute(delete(pages).where(pages.c.url == url))
-            connection.execute(
-                insert(pages).values(
-                    url=url,
-                    etag=seen.etag,
-                    last_modified=seen.last_modified,
-                    digest=seen.digest,
-                    checked_at=now,
-                    problem=problem,
-                    failing_since=(since or now) if problem else None,
-                )
-            )
-
-    def folders(self) -> list[tuple[str, int]]:
-        """The folders that published documents come from, and how many come from each."""
-        query = select(documents.c.place, func.count()).where(_PUBLISHED, documents.c.origin == "folder")
-        with reading(self._engine) as connection:
-            rows = connection.execute(query.group_by(documents.c.place).order_by(documents.c.place))
-            return [(row[0], row[1]) for row in rows]
 
     def count(self) -> tuple[int, int]:
         """How many documents are published, and how many passages they have."""

@@ -16,8 +16,9 @@ from knowledge.article import normal
 from knowledge.documents import Document, Origin, Stored
 from knowledge.errors import FolderError, ReaderError
 from knowledge.jail import Jail
-from knowledge.library import Library, Placed
+from knowledge.library import Library
 from knowledge.passages import split
+from knowledge.places import Placed
 from knowledge.publishing import Changes, FileNote, FolderFiles, Move, NewRevision, content_hash, text_hash
 from knowledge.readers import Reader, SourceFile
 
@@ -166,7 +167,8 @@ class _Looked:
                 found.unchanged.add(path)
                 continue
             found.others.append(entry)
-            if stamp:
+            # Without a stamp it is most often as it was.
+            if stamp and stamps.get(path) != "":
                 jail.prepare(path)
         return found
 

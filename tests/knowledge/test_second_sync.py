@@ -43,7 +43,8 @@ sys.addaudithook(_hear)
 @contextmanager
 def opened_below(folder: Path) -> Iterator[list[str]]:
     """The files of a folder that this process opens meanwhile."""
-    _watched.append((f"{folder}{os.sep}", found := []))
+    found: list[str] = []
+    _watched.append((f"{folder}{os.sep}", found))
     try:
         yield found
     finally:
