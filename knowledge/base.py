@@ -19,6 +19,7 @@ from knowledge.database import Source, open_database
 from knowledge.documents import Passage, Stored
 from knowledge.embeddings import Embedder
 from knowledge.errors import ConflictError, EmbedderError, IndexFailure, RerankerError
+from knowledge.folder_reading import AS_USUAL, Progress, Refused, Round, Wish
 from knowledge.generations import Generation
 from knowledge.gist import gist
 from knowledge.in_use import HEAL, KEYWORDS_ONLY, InUse, Opened
@@ -32,7 +33,7 @@ from knowledge.ranking import Candidate
 from knowledge.readers import Reader, load_readers
 from knowledge.reranking import Pausing, Reranker
 from knowledge.search import Cited, Hit, Query, SearchResult
-from knowledge.sync import AS_USUAL, Plan, Progress, SyncReport, Wish
+from knowledge.sync import Plan, SyncReport
 from knowledge.tables import SCHEMA
 from knowledge.vectors import VectorStore
 from knowledge.verifying import Part
@@ -89,6 +90,7 @@ class KnowledgeBase(PageKeeping):
         self._embedder = embedder
         self._reranker = Pausing(reranker) if reranker is not None else None
         self._readers = readers
+        self._refused = Refused()
         self._engine: Engine | None = None
         self._library: Library | None = None
         self._library_lock = threading.Lock()
@@ -110,8 +112,9 @@ class KnowledgeBase(PageKeeping):
     ) -> SyncReport:
         """Make the library hold what `directory` holds: new, changed and removed files, nothing else.
 
-        All of it becomes visible in one step, when its index is ready; documents whose files are gone leave at once, and
-        those that a person has edited stay. It may be interrupted at any time and run again. `wish` says how, `progress` is
+        All of it becomes visible in one step, when its index is ready, but for files that take long to read: they follow in
+        a second one. Documents whose files are gone leave at once, and those that a person has edited stay. It
+        may be interrupted at any time and run again. `wish` says how, `progress` is
         told how far it is, `say` gets lines about what takes long. `wait` is how many seconds another process that keeps the
         index is waited for.
 
@@ -121,8 +124,15 @@ class KnowledgeBase(PageKeeping):
         report = progress or silent
         library = await asyncio.to_thread(self._open_library)
         readers = await asyncio.to_thread(self._load_readers)
-        plan = await asyncio.to_thread(_take_in, directory, library, readers, report, wish)
+        quickly = Round(in_a_hurry=True, refused=self._refused)
+        plan = await asyncio.to_thread(_take_in, directory, library, readers, report, wish, quickly)
         outcome = await self.bring_up(report, say, wait)
+        if plan.later:
+            files = "a file that may take" if plan.later == 1 else f"{plan.later} files that may take"
+            (say or unheard)(f"Reading {files} long. Customers find all others already.")
+            whole = replace(quickly, in_a_hurry=False)
+            rest = await asyncio.to_thread(_take_in, directory, library, readers, report, wish, whole)
+            plan, outcome = plan.followed_by(rest), await self.bring_up(report, say, wait)
         notes = [line for line in (outcome.note, "" if outcome.done else outcome.words) if line]
         _, passages = await asyncio.to_thread(library.count)
         notes += plan.notes + _twins(plan)
@@ -322,7 +332,9 @@ class KnowledgeBase(PageKeeping):
             return self._library
 
     def _load_readers(self) -> Mapping[str, Reader]:
-        return self._readers if self._readers is not None else load_readers()
+        if self._readers is None:
+            self._readers = load_readers()
+        return self._readers
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -333,10 +345,12 @@ def unheard(line: str) -> None:
     """Tell nobody what takes long."""
 
 
-def _take_in(directory: Path, library: Library, readers: Mapping[str, Reader], progress: Progress, wish: Wish) -> Plan:
+def _take_in(
+    directory: Path, library: Library, readers: Mapping[str, Reader], progress: Progress, wish: Wish, how: Round
+) -> Plan:
     """Compare the folder with the library and write what is new; once more, where somebody wrote in between."""
     for left in reversed(range(_TRIES)):
-        plan = syncing.plan(directory, library, readers, progress, wish)
+        plan = syncing.plan(directory, library, readers, progress, wish, how)
         try:
             library.publish(plan.changes)
         except ConflictError:

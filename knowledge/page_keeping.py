@@ -14,13 +14,14 @@ from knowledge.article import normal
 from knowledge.documents import Document, Origin, Stored
 from knowledge.editing import Act, Editing
 from knowledge.errors import FrontdeskError, KnowledgeError, PageError, ReaderError
+from knowledge.folder_reading import Failure, Progress
 from knowledge.jail import Jail
 from knowledge.library import Library
 from knowledge.pages import Page, Pages, Seen, read_page
 from knowledge.places import KnownPage
 from knowledge.publishing import Changes, NewRevision, content_hash, cut
 from knowledge.readers import Reading
-from knowledge.sync import Failure, Kept, Progress, what_was_done
+from knowledge.sync import Kept, what_was_done
 
 BY_RECHECK = "recheck"
 

@@ -15,13 +15,14 @@ import pytest
 from sqlalchemy import text
 
 from knowledge import folder as folders
-from knowledge import sync
+from knowledge import folder_reading, sync
 from knowledge.base import KnowledgeBase
 from knowledge.database import Source, open_database
 from knowledge.editing import Act
+from knowledge.folder_reading import Wish
 from knowledge.library import Library
 from knowledge.readers import load_readers
-from knowledge.sync import SyncReport, Wish
+from knowledge.sync import SyncReport
 from knowledge.tables import SCHEMA
 
 BEN = Act("ben", publish=True)
@@ -205,7 +206,7 @@ async def test_stamps_that_are_lost_or_of_another_machine_cost_a_reading(
         assert (await again(base, folder))[1] == []
     engine.dispose()
     # Readers that make something else of the same bytes.
-    monkeypatch.setattr(sync, "READING", "next")
+    monkeypatch.setattr(folder_reading, "READING", "next")
     report, opened = await again(base, folder)
     assert (counts(report), opened) == ((0, 0, 0, 2), ["guides/refunds.md", "pets.md"])
     assert (await again(base, folder))[1] == []
