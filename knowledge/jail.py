@@ -42,8 +42,8 @@ class Limits:
     """What reading one file may cost.
 
     Times are of the processor, so that a busy machine refuses nothing; on the clock a file has `patience` times as long. It has
-    `seconds`, and `seconds_per_mib` more for each MiB. A reader that works in steps (the pages of a PDF) has
-    `seconds_per_step` more for every one instead, up to `steps_per_mib` for each MiB: a bomb is stuck and takes none, or small.
+    `seconds`, `seconds_per_mib` more for each MiB, and `seconds_per_step` for each step that its reader takes. A reader that
+    works in steps (the pages of a PDF) has those alone, up to `steps_per_mib` for each MiB: a bomb is stuck, or small.
     `most_seconds` is the end of it. In a `hurry` it has only that.
 
     `memory` is in bytes and includes the reader's own code; `answer` bounds what comes back. A child is replaced after
@@ -56,7 +56,7 @@ class Limits:
     steps_per_mib: float = 12.0
     most_seconds: float = 60.0
     hurry: float = 2.0
-    patience: float = 3.0
+    patience: float = 5.0
     memory: int = 1024 * 1024 * 1024
     answer: int = 64 * 1024 * 1024
     files: int = 1000
@@ -68,7 +68,8 @@ class Limits:
         if in_steps:
             most = min(self.most_seconds, self.seconds + self.steps_per_mib * size / MIB)
             return Time(self.seconds, self.seconds_per_step, most)
-        return Time(min(self.most_seconds, self.seconds + self.seconds_per_mib * size / MIB), 0.0, self.most_seconds)
+        seconds = min(self.most_seconds, self.seconds + self.seconds_per_mib * size / MIB)
+        return Time(seconds, self.seconds_per_step, self.most_seconds)
 
 
 class Jail:

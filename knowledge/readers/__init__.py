@@ -113,8 +113,8 @@ class Reader:
     """Turns one file into its documents.
 
     `suffixes` are the endings it takes, lower case with the dot. `read` raises `ReaderError` with one plain sentence
-    when the file cannot be read. `in_steps`: it calls the file's `step` after each part, and is given time for these rather
-    than for the file's size. `entry` is where it was loaded from, `package.module:name`, so that another process can load it,
+    when the file cannot be read. `in_steps`: it is given time for the steps it takes (see `SourceFile`), and none for the
+    file's size. `entry` is where it was loaded from, `package.module:name`, so that another process can load it,
     too; `load_readers` fills it in.
     """
 
