@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from knowledge import folder as folders
 from knowledge.article import normal
@@ -92,8 +93,14 @@ class Found:
     """The files of the folder as they were read."""
 
     documents: dict[str, Document] = field(default_factory=dict)
+    unchanged: set[str] = field(default_factory=set)
+    """Paths of files whose documents stay as they are."""
+    published: int = 0
+    """How many documents of theirs customers see."""
+    placed: dict[str, Placed] = field(default_factory=dict)
+    """The documents of all other files from before, by id."""
     kept: set[str] = field(default_factory=set)
-    """Ids of the documents that stay as they are, because their files are unchanged, or unreadable now."""
+    """Ids of those of them that stay as they are: their files have the bytes they had, or cannot be read now."""
     notes: dict[str, FileNote] = field(default_factory=dict)
     """What is to be noted of the files that were read."""
     gone: frozenset[str] = frozenset()
@@ -156,28 +163,32 @@ class FolderReader:
         place: str,
         library: Library,
         looked: Looked,
-        placed: Mapping[str, Placed],
+        placed: Sequence[Any],
         jail: Jail,
         wish: Wish,
         how: Round,
     ) -> None:
         self._directory, self._looked, self._jail, self._wish, self._how = directory, looked, jail, wish, how
         self._found = Found(gone=looked.gone())
-        self._asked = {one.source for its, one in placed.items() if one.by_hand and wish.takes(its)}
+        self._asked: set[str] = set()
         """Paths of documents whose files are to have the last word."""
+        if wish.take or wish.take_all:
+            self._asked = {source for its, source, _, by_hand in placed if by_hand and wish.takes(its)}
         self._before: dict[str, set[str]] = {}
         """Ids of the documents of each path that is to be read."""
-        kept = looked.unchanged - self._asked
+        unchanged = looked.unchanged - self._asked
         without = set(looked.unchanged)
-        for document_id, one in placed.items():
+        for its, source, state, by_hand in placed:
             # What a sync retired is not there for it: its file was gone.
-            if one.state == "retired" and not one.by_hand:
-                continue
-            if one.source in kept:
-                without.discard(one.source)
-                self._found.kept.add(document_id)
-            else:
-                self._before.setdefault(one.source, set()).add(document_id)
+            is_there = state != "retired" or by_hand
+            if source not in unchanged:
+                self._found.placed[its] = Placed(its, source, state, by_hand)
+                if is_there:
+                    self._before.setdefault(source, set()).add(its)
+            elif is_there:
+                without.discard(source)
+                self._found.published += state == "published"
+        self._found.unchanged = unchanged - without
         self._others = sorted([*looked.others, *map(folders.Entry, without)], key=_in_order)
         told = self._found.gone.union(entry.path for entry in self._others)
         self._known = library.files_of(place, told & looked.noted)

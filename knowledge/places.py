@@ -5,10 +5,10 @@ A part of `knowledge.library`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, delete, func, insert, select
 
@@ -30,8 +30,9 @@ class KnownPage:
 
 
 class Placed(NamedTuple):
-    """A document that comes from a folder: the path there, its state, and whether a person has had the last word."""
+    """A document that comes from a folder: its path there, its state, and whether a person has had the last word."""
 
+    id: str
     source: str
     state: str
     by_hand: bool
@@ -58,13 +59,12 @@ class Places:
                 found |= {path: FileNote(digest, stem, stamp) for path, digest, stem, stamp in rows}
         return found
 
-    def placed(self, origin: Origin) -> dict[str, Placed]:
-        """The documents that come from there, by id: what a sync needs to know of each, in one quick look."""
+    def placed(self, origin: Origin) -> Sequence[Any]:
+        """The documents that come from there, as `Placed` has them: what a sync needs to know of each, in one quick look."""
         query = select(documents.c.id, documents.c.source, documents.c.state, documents.c.by_hand)
         its = documents.c.origin == origin.kind, documents.c.place == origin.place
         with reading(self._engine) as connection:
-            rows = connection.execute(query.where(*its)).all()
-        return {one: Placed(source, state, by_hand) for one, source, state, by_hand in rows}
+            return connection.execute(query.where(*its)).all()
 
     def pages(self, before: datetime) -> list[KnownPage]:
         """The pages that were last looked at before then and that a document still comes from, by address."""

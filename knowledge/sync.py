@@ -16,7 +16,6 @@ from knowledge.folder_reading import Failure, FolderReader, Found, Looked, Progr
 from knowledge.jail import Jail
 from knowledge.library import Library
 from knowledge.passages import split
-from knowledge.places import Placed
 from knowledge.publishing import Changes, FolderFiles, Move, NewRevision, content_hash, text_hash
 from knowledge.readers import Reader
 
@@ -106,7 +105,7 @@ def plan(
             f"{directory} holds no document that frontdesk can read ({endings}). Nothing was changed.",
             f"To remove all that came from it: frontdesk knowledge sync {directory} --allow-empty",
         )
-    return _Comparison(origin, directory, library, placed, found, wish).plan()
+    return _Comparison(origin, directory, library, found, wish).plan()
 
 
 class _Comparison:
@@ -117,18 +116,18 @@ class _Comparison:
         origin: Origin,
         directory: Path,
         library: Library,
-        placed: Mapping[str, Placed],
         reading: Found,
         wish: Wish,
     ) -> None:
         self._origin, self._directory, self._library = origin, directory, library
-        self._placed, self._reading, self._wish = placed, reading, wish
+        self._reading, self._wish = reading, wish
         self._there = set(reading.kept)
         self._write: list[NewRevision] = []
         self._move: list[Move] = []
         self._kept: list[Kept] = []
         self._added = self._changed = 0
-        self._unchanged = sum(1 for one in self._there if placed[one].state == "published")
+        self._unchanged = reading.published
+        self._unchanged += sum(1 for one in self._there if reading.placed[one].state == "published")
 
     def plan(self) -> Plan:
         stored = self._library.newest_of(self._reading.documents)
@@ -167,8 +166,9 @@ class _Comparison:
         """The documents whose files are gone, but for those that a person has had the last word on: they are told."""
         if self._reading.is_part:
             return frozenset()
-        gone = {one for one, its in self._placed.items() if one not in self._there and its.state != "retired"}
-        edited = {one for one in gone if self._placed[one].by_hand and not self._wish.takes(one)}
+        placed = self._reading.placed
+        gone = {one for one, its in placed.items() if one not in self._there and its.state != "retired"}
+        edited = {one for one in gone if placed[one].by_hand and not self._wish.takes(one)}
         for document_id, one in self._library.newest_of(edited).items():
             self._keep(
                 one,
@@ -215,7 +215,7 @@ class _Comparison:
 
     def _conflict(self, document: Document, old: Stored | None) -> str | None:
         """Why `document` may not have its id: an unchanged file has it, or a document that does not come from this folder."""
-        if document.id in self._there:
+        if document.id in self._there or (old is not None and self._is_unchanged(old)):
             return f"Its id {document.id!r} is already that of another file; give one of them an id of its own."
         if old is None or old.origin == self._origin or self._wish.takes(document.id):
             return None
@@ -227,6 +227,11 @@ class _Comparison:
         if old.state != "retired" and other.exists():
             return f"Its id {document.id!r} is already that of {other}; give one of them an id of its own."
         return None
+
+    def _is_unchanged(self, old: Stored) -> bool:
+        """Whether a document is that of a file that stays as it is."""
+        is_there = old.state != "retired" or old.by_hand
+        return old.origin == self._origin and old.document.source in self._reading.unchanged and is_there
 
     def _same(self, retire: frozenset[str]) -> list[tuple[str, str]]:
         """New documents that say, to the same people, what another one says."""
