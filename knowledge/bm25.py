@@ -77,16 +77,15 @@ class Leg:
             heads[token[starts]] += sizes
         return cls(size, length, data, indices, indptr, keys)
 
-    def scores(self, tokens: Sequence[int] | Ints) -> Floats:
-        """The sum of what each of `tokens` gives, for every row."""
+    def add(self, tokens: Sequence[int] | Ints, scores: Floats) -> None:
+        """Add what each of `tokens` gives to `scores`, one for every row."""
         import numpy as np
 
-        scores = np.zeros(self.size, dtype=np.float32)
         starts, ends = self._bounds(tokens)
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-            # A row is but once in a column.
-            scores[self.indices[start:end]] += self.data[start:end]
-        return scores
+        columns = [slice(*column) for column in zip(starts.tolist(), ends.tolist(), strict=True)]
+        if columns:
+            rows = np.concatenate([self.indices[column] for column in columns])
+            np.add.at(scores, rows, np.concatenate([self.data[column] for column in columns]))
 
     def rows(self, token: int) -> Ints:
         """The rows that have a token, ascending."""
@@ -101,7 +100,8 @@ class Leg:
     def _bounds(self, tokens: Sequence[int] | Ints | NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         import numpy as np
 
-        wanted = np.asarray(tokens, np.int64)
+        # Of the same type as the keys, which would be copied otherwise.
+        wanted = np.asarray(tokens, self.keys.dtype)
         if len(self.indptr) == 1:
             return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.int64)
         if not len(self.keys):

@@ -116,16 +116,13 @@ class ChromaVectors:
                 # Whoever wanted it open is gone.
                 await self.close()
 
-    async def cosines(
-        self, vector: Vectors, audiences: Collection[str], nearest: int, also: Sequence[str] = ()
-    ) -> dict[str, float]:
-        """Cosines of the nearest passages and of those in `also`. Raises `IndexFailure`."""
+    async def cosines(self, vector: Vectors, audiences: Collection[str], nearest: int) -> dict[str, float]:
+        """Cosines of the nearest passages. Raises `IndexFailure`."""
         import numpy as np
 
         facts = {
             "names": [self._names[audience] for audience in sorted(audiences) if audience in self._names],
             "nearest": nearest,
-            "also": list(dict.fromkeys(also)),
         }
         answer, numbers = await self._asked("cosines", facts, np.asarray(vector, np.float32).tobytes())
         return dict(zip(answer["ids"], np.frombuffer(numbers, np.float32).tolist(), strict=True))

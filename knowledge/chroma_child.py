@@ -82,7 +82,7 @@ class ChromaServing:
         return {}, b""
 
     def cosines(self, facts: dict[str, Any], numbers: bytes) -> Answer:
-        """Of the `nearest` rows of each collection, and of the rows `also`, to the vector."""
+        """Of the `nearest` rows of each collection to the vector."""
         import numpy as np
 
         vector = np.frombuffer(numbers, np.float32)
@@ -92,11 +92,6 @@ class ChromaServing:
                 query_embeddings=[vector], n_results=facts["nearest"], include=["distances"]
             )
             found.update(zip(near["ids"][0], (1 - distance for distance in near["distances"][0]), strict=True))
-        missing = [one for one in facts["also"] if one not in found]
-        for name in facts["names"] if missing else ():
-            kept = self._collection(name).get(ids=missing, include=["embeddings"])
-            if len(kept["ids"]):
-                found.update(zip(kept["ids"], map(float, np.asarray(kept["embeddings"]) @ vector), strict=True))
         return {"ids": list(found)}, np.array(list(found.values()), np.float32).tobytes()
 
     def probe(self, facts: dict[str, Any], numbers: bytes) -> Answer:

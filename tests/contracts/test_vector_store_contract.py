@@ -125,13 +125,13 @@ async def test_the_nearest_of_the_audiences_are_found_with_their_cosines(opened:
     assert (vectors.note, vectors.lost) == ("", False)
     await vectors.check()
     query = PUBLIC.vectors[7]
-    found = await vectors.cosines(query, {"public"}, 10, ["public-211", "staff only, 人-3", "nowhere"])
+    found = await vectors.cosines(query, {"public"}, 10)
     exact = dict(zip(PUBLIC.ids, PUBLIC.vectors @ query, strict=True))
     best = sorted(exact, key=lambda one: -exact[one])[:10]
-    assert set(found) == {*best, "public-211"}, "nothing of an audience that was not asked for"
+    assert set(found) == {*best}, "nothing of an audience that was not asked for"
     assert all(abs(found[one] - exact[one]) < 1e-4 for one in found)
-    both = await vectors.cosines(STAFF.vectors[3], {"public", STAFF.audience, "unknown"}, 1, ["public-0"])
-    assert len(both) in (2, 3)
+    both = await vectors.cosines(STAFF.vectors[3], {"public", STAFF.audience, "unknown"}, 1)
+    assert len(both) == 2
     assert both["staff only, 人-3"] == pytest.approx(1, abs=1e-4)
     assert await vectors.cosines(query, {"unknown"}, 10) == {}
 
