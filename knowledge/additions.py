@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from knowledge.bm25 import K1, B, Leg
-from knowledge.keywords import KeywordIndex, contains, first_lines, tokens_of
+from knowledge.keywords import KeywordIndex, contains, first_lines, having_each, tokens_of
 from knowledge.tokens import gram_batches, pair_batches, word_batches
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ class ExtendedKeywords(KeywordIndex):
 
     def having(self, words: Sequence[str]) -> list[int]:
         """How many passages have each of these words."""
-        before = self._base.having(words)
-        return [count + len(self._new_with(word)) for count, word in zip(before, words, strict=True)]
+        before, new = self._base.having(words), having_each(self._new["words"], words, self._vocabulary)
+        return [sum(both) for both in zip(before, new, strict=True)]
 
     def _among(self, word: str, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
         before = len(self._base)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from knowledge.embeddings import Vectors
 
-AT_ONCE = 1_000
-"""Passages whose vectors are in memory at a time."""
+AT_ONCE = 5_000
+"""Passages whose vectors are in memory at a time. After so many Chroma writes its whole graph."""
 IN_THREAD = 500
 """So many passages are done in a moment; a process of its own would take longer to start."""
 PROBED = 16

@@ -48,6 +48,7 @@ class ChromaServing:
         self._client: Any = None
         self._collections: dict[str, Any] = {}
         self._at_once = AT_ONCE
+        self._hnsw: dict[str, Any] = {}
 
     def connect(self, facts: dict[str, Any], numbers: bytes) -> Answer:
         """Open Chroma's folder (`path`), or reach a server (`url`). What was open before is closed."""
@@ -57,7 +58,11 @@ class ChromaServing:
         if self._client is not None:
             self._client.close()
         self._collections = {}
+        self._hnsw = {"space": "cosine", "ef_construction": 200, "ef_search": 200}
         if "path" in facts:
+            # What Chroma has not written to its graph's files, by default up to 1,000 rows, is put into the graph anew at every
+            # start: 2 s of 100,000 rows. Here all is written with each batch.
+            self._hnsw["sync_threshold"] = 2
             self._client = chromadb.PersistentClient(facts["path"], settings=Settings(anonymized_telemetry=False))
         else:
             url = urlsplit(facts["url"])
@@ -180,7 +185,7 @@ class ChromaServing:
             name,
             embedding_function=None,
             metadata=about,
-            configuration={"hnsw": {"space": "cosine", "ef_construction": 200, "ef_search": 200}},
+            configuration={"hnsw": self._hnsw},
         )
         return self._collections[name]
 

@@ -156,9 +156,10 @@ class Index:
             self._rows.update((one.id, self._before + place) for place, one in enumerate(changed.added))
             now += [one.audience for one in changed.added]
         self.audiences = tuple(now)
-        self._names = list(dict.fromkeys(now))
-        numbers = {audience: number for number, audience in enumerate(self._names)}
+        numbers = {audience: number for number, audience in enumerate(dict.fromkeys(now))}
         self._audience_of = np.array([numbers[audience] for audience in now], np.int32)
+        grouped = np.split(np.argsort(self._audience_of, kind="stable"), np.cumsum(np.bincount(self._audience_of))[:-1])
+        self._rows_of = dict(zip(numbers, grouped, strict=True)) if now else {}
 
     def __len__(self) -> int:
         """How many passages can be found."""
@@ -197,7 +198,10 @@ class Index:
 
     def by_keywords(self, query: Query) -> Legs:
         """What keywords say of the passages that `query` may see."""
-        return by_keywords(query, self._keywords, self._seen(query))
+        import numpy as np
+
+        hidden = [rows for audience, rows in self._rows_of.items() if audience not in query.audiences]
+        return by_keywords(query, self._keywords, np.concatenate([np.zeros(0, np.intp), *hidden]))
 
     async def nearest(self, query: Query, vector: Vectors) -> Nearest:
         """What the store says of a question with this vector. Raises `IndexFailure` when it cannot be asked just now."""
@@ -230,8 +234,8 @@ class Index:
             near.append(np.array(missing, np.intp))
             cosines.append(self._kept[missing].astype(np.float32) @ nearest.vector)
         if self._added is not None and len(self._added):
-            seen = np.flatnonzero(self._seen(query)[end:])
-            near.append(end + seen)
+            seen = [place for place, audience in enumerate(self.audiences[end:]) if audience in query.audiences]
+            near.append(end + np.array(seen, np.intp))
             cosines.append((self._added @ nearest.vector)[seen])
         found, given = np.concatenate(near), np.concatenate(cosines)
         kept, audiences = np.isin(found, rows), self._audience_of[found]
@@ -239,12 +243,6 @@ class Index:
             its = np.flatnonzero(audiences == audience)
             kept[its[np.argsort(-given[its], kind="stable")[:DEPTH]]] = True
         return found[kept], given[kept]
-
-    def _seen(self, query: Query) -> NDArray[np.bool_]:
-        """Which rows the query may see."""
-        import numpy as np
-
-        return np.array([audience in query.audiences for audience in self._names], bool)[self._audience_of]
 
 
 def keywords_of(entries: Sequence[IndexEntry], language: str) -> KeywordIndex:

@@ -274,7 +274,7 @@ class KeywordIndex:
 
     def having(self, words: Sequence[str]) -> list[int]:
         """How many passages have each of these words."""
-        return [len(self.passages_with(word)) for word in words]
+        return having_each(self.legs["words"], words, self.vocabulary)
 
     def _among(self, word: str, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Which of `rows` have a word."""
@@ -329,6 +329,13 @@ def _terms(query: str, language: str) -> tuple[str, ...]:
 def tokens_of(keys: Keys, vocabulary: Mapping[str, int]) -> Sequence[int] | _Ints:
     """The tokens of what is looked up: words have those of a vocabulary, what is hashed is one."""
     return [vocabulary[word] for word in keys if word in vocabulary] if isinstance(keys, list) else keys
+
+
+def having_each(leg: Leg, words: Sequence[str], vocabulary: Mapping[str, int]) -> list[int]:
+    """How many rows of a leg have each of these words."""
+    known = {word: vocabulary[word] for word in words if word in vocabulary}
+    counts = dict(zip(known, leg.having(list(known.values())).tolist(), strict=True))
+    return [counts.get(word, 0) for word in words]
 
 
 def contains(having: _Ints, rows: NDArray[np.intp]) -> NDArray[np.bool_]:

@@ -90,11 +90,9 @@ class Ranked:
         return [Candidate(row, self.ids[row], score, Why(*why)) for row, score, why in each]
 
 
-def by_keywords(query: Query, keywords: KeywordIndex, visible: NDArray[np.bool_]) -> Legs:
-    """What keywords say to a question; of the rows that are not `visible`, nothing."""
+def by_keywords(query: Query, keywords: KeywordIndex, hidden: NDArray[np.intp]) -> Legs:
+    """What keywords say to a question; of the `hidden` rows, nothing."""
     import numpy as np
-
-    hidden = np.flatnonzero(~visible)
 
     def seen(scores: Floats) -> Floats:
         scores[hidden] = 0
