@@ -176,9 +176,10 @@ class KnowledgeBase(PageKeeping):
         right = self._embedder.words() if isinstance(self._embedder, MiniLM) else frozenset()
         # Some tens of microseconds, which is less than to ask a thread for it.
         query = replace(query, text=opened.index.mended(gist(query.text), right), context=gist(query.context))
-        # At once: Chroma has a process of its own, and the local model computes outside of Python.
-        legs, (nearest, note) = await asyncio.gather(
-            asyncio.to_thread(opened.index.by_keywords, query), self._nearest(opened, query)
+        # At once: Chroma has a process of its own, and the local model computes outside of Python. Chroma is asked first,
+        # because it takes longer, and because a thread that has begun keeps others from Python for a while.
+        (nearest, note), legs = await asyncio.gather(
+            self._nearest(opened, query), asyncio.to_thread(opened.index.by_keywords, query)
         )
         most = max(query.limit, RERANKED if self._reranker is not None else 1)
         ranked, candidates, records = await asyncio.to_thread(_ranked, library, opened, query, legs, nearest, most)
@@ -236,11 +237,14 @@ class KnowledgeBase(PageKeeping):
         if opened.embedder != self._embedder.name:
             return None, f"{KEYWORDS_ONLY}: the index was made with another embedder. {HEAL}"
         try:
-            said = [query.text, query.context] if query.context else [query.text]
-            vector, *before = await asyncio.gather(*map(self._embedder.embed_query, said))
-            if before:
-                vector = vector + query.context_weight * before[0]
+            if query.context:
+                vector, before = await asyncio.gather(
+                    self._embedder.embed_query(query.text), self._embedder.embed_query(query.context)
+                )
+                vector = vector + query.context_weight * before
                 vector = vector / float(vector @ vector) ** 0.5
+            else:
+                vector = await self._embedder.embed_query(query.text)
             return await opened.index.nearest(query, vector), ""
         except EmbedderError as error:
             return None, f"{KEYWORDS_ONLY}: {error.message}"

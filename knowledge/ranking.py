@@ -47,9 +47,10 @@ class Legs:
     """What each way of searching says. `words` and `grams` have one BM25 score for each row of the keyword index.
 
     `keyword` is all that keywords say and `rows` what they put forward, best first. `own_words` and `own_pairs` are the scores
-    of the question alone, without what was said before it, and `codes` what share of its codes each row has. `cosines` are
-    those of `near`, rows that are candidates; both `None` when search goes by keywords alone. `calibrated`: they are of the
-    embedder for which `confidence` was fitted.
+    of the question alone, without what was said before it, and `codes` what share of its codes each row has. `weights` are
+    those of the question's words; `foreign`: they are hardly any of the documents'. `cosines` are those of `near`, rows that
+    are candidates; both `None` when search goes by keywords alone. `calibrated`: they are of the embedder for which
+    `confidence` was fitted.
     """
 
     words: Floats
@@ -60,6 +61,8 @@ class Legs:
     own_words: Floats
     own_pairs: Floats
     codes: Floats
+    weights: Mapping[str, float]
+    foreign: bool
     near: NDArray[np.intp] | None = None
     cosines: Floats | None = None
     calibrated: bool = False
@@ -112,7 +115,18 @@ def by_keywords(query: Query, keywords: KeywordIndex, hidden: NDArray[np.intp]) 
     # Each in proportion to its best passage.
     together = _to_one(words + PAIRS * pairs) + _to_one(grams) + TITLE * titles + CODE * codes
     together = np.asarray(together, np.float32)
-    return Legs(words, grams, together, _best(together, DEPTH), pairs, own_words, own_pairs, codes)
+    return Legs(
+        words=words,
+        grams=grams,
+        keyword=together,
+        rows=_best(together, DEPTH),
+        pairs=pairs,
+        own_words=own_words,
+        own_pairs=own_pairs,
+        codes=codes,
+        weights=keywords.weights(query.text),
+        foreign=keywords.is_foreign(query.text),
+    )
 
 
 def rank(query: Query, keywords: KeywordIndex, legs: Legs) -> Ranked:
@@ -123,13 +137,11 @@ def rank(query: Query, keywords: KeywordIndex, legs: Legs) -> Ranked:
     """
     import numpy as np
 
-    weights = keywords.weights(query.text)
-    foreign = keywords.is_foreign(query.text)
-    rows = legs.rows
+    weights, rows = legs.weights, legs.rows
     if legs.near is not None and len(legs.near):
         rows = np.union1d(rows, legs.near)
     if not len(rows):
-        return Ranked(weights=weights, foreign=foreign)
+        return Ranked(weights=weights, foreign=legs.foreign)
     together = legs.keyword[rows]
     cosines: list[float | None] = [None] * len(rows)
     if legs.near is not None and legs.cosines is not None and len(legs.near):
@@ -152,23 +164,22 @@ def rank(query: Query, keywords: KeywordIndex, legs: Legs) -> Ranked:
     why = [(cosines[place], words[place], grams[place], matched[place]) for place in order.tolist()]
     fused = np.round(scores[order].astype(float), 4).tolist()
     best = int(rows[order[0]])
-    confident = confidence(query, keywords, legs, weights, best, matched[order[0]])
-    return Ranked(rows[order].tolist(), keywords.ids, fused, why, confident, weights, foreign)
+    confident = confidence(query, keywords, legs, best, matched[order[0]])
+    return Ranked(rows[order].tolist(), keywords.ids, fused, why, confident, weights, legs.foreign)
 
 
-def confidence(
-    query: Query, keywords: KeywordIndex, legs: Legs, weights: Mapping[str, float], best: int, held: Sequence[str]
-) -> float:
+def confidence(query: Query, keywords: KeywordIndex, legs: Legs, best: int, held: Sequence[str]) -> float:
     """How likely the documents answer the question at all, 0 to 1.
 
-    `weights` are those of the question's words, `best` is the row of the top candidate, and `held` which of the words it has.
+    `best` is the row of the top candidate, and `held` which of the question's words it has.
 
     Two logistic regressions, fitted on six collections with their own questions and those of the others
     (docs/decisions/threshold.md). With vectors: on the highest cosine, the share of the question's words that the top
     passage has, and their number. Without: on the best BM25 score as a share of what the question's words could give,
     their number, and what the top passage has of their pairs.
     """
-    words, pairs, coverage = legs.own_words, legs.own_pairs, _share(weights, held)
+    weights, words, pairs = legs.weights, legs.own_words, legs.own_pairs
+    coverage = _share(weights, held)
     if query.leans:
         # What was said before makes any question look answered: the top passage must speak of this one's words, too.
         if coverage < LEANING_COVERAGE:

@@ -6,10 +6,12 @@ import asyncio
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -285,6 +287,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made_in = tmp_path_factory.mktemp("many")
     asyncio.run(build(EmbeddedChroma(), Place(made_in), [MANY]))
     return made_in
+
+
+def test_all_that_was_built_is_in_the_files_of_the_graph(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "chroma" / "chroma.sqlite3")) as connection:
+        written = connection.execute("SELECT seq_id FROM max_seq_id").fetchall()
+    assert written == [(1500,), (1500,)], "else it is put into the graph anew at every start"
 
 
 @pytest.mark.parametrize("what", ["*.bin", "chroma.sqlite3", "segment"])
