@@ -244,11 +244,11 @@ def compare(arguments: argparse.Namespace, count: int, folder: Path) -> None:
         said = ", ".join(f"{label} {took[label]:.1f}" for label in ("p50", "p95", "cold"))
         print(f"  {name:10} {said} ms, memory {took['memory']:.0f} MB")
     ratios = {label: mine[label] / sum(one[label] for one in others.values()) for label in ("p50", "p95", "cold")}
-    print(f"  {AT_ONCE} at once: {mine['a second']:.0f} answered a second, p95 {mine['together p95']:.0f} ms")
     most = mine["memory"] / max(one["memory"] for one in others.values())
     print(
         "  ratio      " + ", ".join(f"{label} {ratio:.1f}" for label, ratio in ratios.items()) + f", memory {most:.1f}"
     )
+    print(f"  {AT_ONCE} at once: {mine['a second']:.0f} answered a second, p95 {mine['together p95']:.0f} ms")
     print(
         f"  sync {synced['first']:.1f} s, {synced['first'] / sum(built.values()):.1f} times what the others take to build"
         f" ({sum(built.values()):.1f} s); again with {CHANGED} changed {synced['again']:.2f} s,"

@@ -45,7 +45,7 @@ class Patience:
     hang: float = 10.0
     """Until what does not answer is ended and started again."""
     step: float = 120.0
-    """Until one batch of a build is in."""
+    """Until one step of a build is done, or a thousand rows are in."""
     pauses: tuple[float, ...] = (0.1, 1.0, 5.0)
     """Before the tries to start again; the last one counts for all that follow."""
     falls: int = 3
@@ -433,7 +433,7 @@ async def _fill(
             await process.ask("prepare", facts, some.vectors[:1].tobytes(), seconds=step)
             prepared.add(some.audience)
         facts = {"name": name(some.audience), "ids": list(some.ids)}
-        await process.ask("fill", facts, some.vectors.tobytes(), seconds=step)
+        await process.ask("fill", facts, some.vectors.tobytes(), seconds=step * max(1, len(some.ids) / 1000))
         done += len(some.ids)
         if filled is not None:
             filled(done)

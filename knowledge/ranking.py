@@ -119,7 +119,7 @@ def by_keywords(query: Query, keywords: KeywordIndex, hidden: NDArray[np.intp]) 
         words=words,
         grams=grams,
         keyword=together,
-        rows=_best(together, DEPTH),
+        rows=best_rows(together, DEPTH),
         pairs=pairs,
         own_words=own_words,
         own_pairs=own_pairs,
@@ -220,7 +220,7 @@ def _sigmoid(z: float) -> float:
     return round(1 / (1 + math.exp(-z)), 4)
 
 
-def _best(scores: Floats, many: int) -> NDArray[np.intp]:
+def best_rows(scores: Floats, many: int) -> NDArray[np.intp]:
     """The rows with the highest scores above 0, best first; of equal ones the first."""
     import numpy as np
 

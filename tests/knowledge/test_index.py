@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from knowledge.base import EVERYTHING, KnowledgeBase
 from knowledge.bm25 import Leg
 from knowledge.index import VECTORS
-from knowledge.ranking import DEPTH, _best
+from knowledge.ranking import DEPTH, best_rows
 from knowledge.search import Query, SearchResult
 from tests.knowledge.embedder import LetterEmbedder
 
@@ -127,7 +127,7 @@ scores = hnp.arrays(np.float32, st.integers(0, 400), elements=st.sampled_from([0
 @given(scores, st.integers(1, 50))
 def test_the_best_rows_are_those_of_a_sort(given: np.ndarray, many: int) -> None:
     ordered = [row for row in np.argsort(-given, kind="stable").tolist() if given[row] > 0]
-    assert _best(given, many).tolist() == ordered[:many]
+    assert best_rows(given, many).tolist() == ordered[:many]
 
 
 def test_rows_out_of_range_are_noticed_however_far_in(tmp_path: Path) -> None:
