@@ -9,19 +9,23 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Generic, Protocol, TypeVar
 
 from knowledge.article import normal
 from knowledge.documents import Document, Origin, Stored
 from knowledge.editing import Act, Editing
-from knowledge.errors import FrontdeskError, KnowledgeError, PageError, ReaderError
+from knowledge.errors import FrontdeskError, KnowledgeError, PageError, ReaderError, TooSlow
+from knowledge.folder_reading import Failure, Progress
 from knowledge.jail import Jail
-from knowledge.library import KnownPage, Library
+from knowledge.library import Library
 from knowledge.pages import Page, Pages, Seen, read_page
+from knowledge.places import KnownPage
 from knowledge.publishing import Changes, NewRevision, content_hash, cut
 from knowledge.readers import Reading
-from knowledge.sync import Failure, Kept, Progress, what_was_done
+from knowledge.sync import Kept, what_was_done
 
 BY_RECHECK = "recheck"
+T = TypeVar("T", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +80,23 @@ class PageKeeping(Editing):
         library = await asyncio.to_thread(self._open_library)
         tally, report = _Tally(), progress or (lambda what, done, total: None)
         with Jail(await asyncio.to_thread(self._load_readers)) as jail:
-            for done, url in enumerate(urls):
-                report("Fetching pages", done, len(urls))
+
+            async def take_in(url: str, *, in_a_hurry: bool) -> bool:
                 try:
                     page = await pages.fetch(url)
                     assert page is not None, "nothing was seen before"
-                    reading = await read_page(page, jail)
+                    reading = await read_page(page, jail, in_a_hurry=in_a_hurry)
                     documents = [change(one) for one in _documents(reading, page)]
                     tally.added += await self.add(documents, act, Origin("page", url), way="page", twins=twins)
                     await asyncio.to_thread(library.note_page, url, page.seen)
                     tally.notes += [f"{url}: {remark}." for remark in reading.remarks()]
                 except (KnowledgeError, ReaderError) as error:
+                    if in_a_hurry and isinstance(error, TooSlow):
+                        return False
                     tally.fail(url, error)
-            report("Fetching pages", len(urls), len(urls))
+                return True
+
+            await in_turn(urls, take_in, report, "Fetching pages")
         return tally.report()
 
     async def recheck_pages(
@@ -104,20 +112,23 @@ class PageKeeping(Editing):
         if not known:
             return tally.report()
         with Jail(await asyncio.to_thread(self._load_readers)) as jail:
-            for done, one in enumerate(known):
-                report("Looking at pages again", done, len(known))
-                await self._recheck(library, one, pages, jail, tally)
-            report("Looking at pages again", len(known), len(known))
+
+            async def look(one: KnownPage, *, in_a_hurry: bool) -> bool:
+                return await self._recheck(library, one, pages, jail, tally, in_a_hurry=in_a_hurry)
+
+            await in_turn(known, look, report, "Looking at pages again")
         return tally.report()
 
-    async def _recheck(self, library: Library, known: KnownPage, pages: Pages, jail: Jail, tally: _Tally) -> None:
+    async def _recheck(
+        self, library: Library, known: KnownPage, pages: Pages, jail: Jail, tally: _Tally, *, in_a_hurry: bool
+    ) -> bool:
         try:
             page = await pages.fetch(known.url, known.seen)
             if page is None:
                 tally.unchanged += 1
                 await asyncio.to_thread(library.note_page, known.url, known.seen)
-                return
-            reading = await read_page(page, jail)
+                return True
+            reading = await read_page(page, jail, in_a_hurry=in_a_hurry)
             if doubt := reading.doubt():
                 raise ReaderError(f"{doubt}. The copy from before stays in use.")
             kept = await asyncio.to_thread(_take_over, library, known.url, _documents(reading, page), tally)
@@ -125,8 +136,27 @@ class PageKeeping(Editing):
             await asyncio.to_thread(library.note_page, known.url, Seen() if kept else page.seen)
             tally.notes += [f"{known.url}: {remark}." for remark in reading.remarks()]
         except (PageError, ReaderError, KnowledgeError) as error:
+            if in_a_hurry and isinstance(error, TooSlow):
+                return False
             tally.fail(known.url, error)
             await asyncio.to_thread(library.note_page, known.url, known.seen, error.message)
+        return True
+
+
+class _Do(Protocol, Generic[T]):
+    async def __call__(self, one: T, /, *, in_a_hurry: bool) -> bool: ...
+
+
+async def in_turn(some: Sequence[T], do: _Do[T], progress: Progress, what: str) -> None:
+    """Do it with each; those that cannot be done in a hurry wait for the others rather than the others for them."""
+    put_off = []
+    for done, one in enumerate(some):
+        progress(what, done, len(some))
+        if not await do(one, in_a_hurry=len(some) > 1):
+            put_off.append(one)
+    for one in put_off:
+        await do(one, in_a_hurry=False)
+    progress(what, len(some), len(some))
 
 
 def _documents(reading: Reading, page: Page) -> list[Document]:

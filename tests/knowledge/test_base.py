@@ -20,9 +20,9 @@ from knowledge.base import KnowledgeBase
 from knowledge.chroma import EmbeddedChroma, Patience
 from knowledge.database import Source
 from knowledge.errors import EmbedderError, FolderError, StoreError
+from knowledge.folder_reading import Wish
 from knowledge.lock import writer_lock
 from knowledge.search import Query
-from knowledge.sync import Wish
 from tests.knowledge.chroma_here import EmbeddedHere, ServerByOne
 from tests.knowledge.embedder import LetterEmbedder, Vectors
 from tests.servers.chroma_server import RunningChroma

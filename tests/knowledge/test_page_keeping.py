@@ -13,6 +13,7 @@ from knowledge.base import KnowledgeBase
 from knowledge.database import Source
 from knowledge.documents import Document
 from knowledge.editing import Act
+from knowledge.page_keeping import in_turn
 from knowledge.pages import Pages
 from tests.servers.running import serving
 from tests.servers.site import Site
@@ -149,3 +150,19 @@ async def test_pages_that_fail_do_not_stop_the_others(base: KnowledgeBase, pages
     assert "says the same as" in failed[f"{site.url}/plain"]
     assert "private address" in failed["http://10.0.0.1/"]
     assert all("\n" not in reason for reason in failed.values())
+
+
+async def test_pages_that_take_long_wait_for_the_others() -> None:
+    done: list[tuple[str, bool]] = []
+    told: list[tuple[str, int, int]] = []
+
+    async def do(page: str, *, in_a_hurry: bool) -> bool:
+        done.append((page, in_a_hurry))
+        return not (page == "long" and in_a_hurry)
+
+    await in_turn(["a", "long", "b"], do, lambda *how: told.append(how), "Looking")
+    assert done == [("a", True), ("long", True), ("b", True), ("long", False)]
+    assert told == [("Looking", 0, 3), ("Looking", 1, 3), ("Looking", 2, 3), ("Looking", 3, 3)]
+    done.clear()
+    await in_turn(["long"], do, lambda *how: None, "Looking")
+    assert done == [("long", False)], "nobody waits for it"
