@@ -12,6 +12,7 @@ import atexit
 import gc
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from select import select
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +60,9 @@ def _forking() -> str:
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.journeys.forked", path], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    atexit.register(process.kill)
+    assert process.stdin is not None
+    # Whatever ends this process closes it as well.
+    atexit.register(process.stdin.close)
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     return path
@@ -74,7 +78,8 @@ def _serve(path: str) -> None:
         gc.collect()
         gc.freeze()
         print("ready", flush=True)  # noqa: T201
-        while True:
+        # Until whoever started it is gone.
+        while listening in select([listening, sys.stdin], [], [])[0]:
             asked, _ = listening.accept()
             with asked:
                 head, control, _, _ = asked.recvmsg(4, socket.CMSG_SPACE(3 * array.array("i").itemsize))
@@ -117,3 +122,4 @@ def _become(arguments: list[str], environment: dict[str, str], place: str, strea
 
 if __name__ == "__main__":
     _serve(sys.argv[1])
+    shutil.rmtree(Path(sys.argv[1]).parent, ignore_errors=True)
