@@ -60,9 +60,8 @@ def _forking() -> str:
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.journeys.forked", path], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    assert process.stdin is not None
-    # Whatever ends this process closes it as well.
-    atexit.register(process.stdin.close)
+    # It ends when its input does, whatever ends this process.
+    atexit.register(process.communicate)
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     return path
