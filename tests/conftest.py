@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -30,6 +31,8 @@ for name in list(os.environ):
 # Many tests start processes of their own, which need not compile the package anew each.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# A shell lets what runs in its background ignore SIGINT, and so would do what tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 HOME = tempfile.TemporaryDirectory(prefix="frontdesk-home-")
 os.environ["HOME"] = HOME.name
 os.environ["XDG_DATA_HOME"] = f"{HOME.name}/share"
