@@ -38,8 +38,8 @@ async def test_the_next_connection_after_a_cut_a_silence_and_a_refresh(slack: Sl
         slack.disconnect()
         await until(lambda: len(slack.called("apps.connections.open")) == 6 and connector.connected)
         slack.say(ann, room, "After the refresh")
-        await heard.count(3)
-        assert len({message.id for message in heard.messages}) == 3
+        # What is acknowledged late, as on a busy machine, comes again.
+        await until(lambda: len({message.id for message in heard.messages}) == 3)
 
 
 async def test_the_eleventh_connection_is_told_why_it_is_none(slack: SlackServer) -> None:
