@@ -41,19 +41,39 @@ os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("authority.pem"))
 # The switch that forbids every model and download elsewhere.
 os.environ["FRONTDESK_OFFLINE"] = "1"
 
-# What takes long begins first, so that all workers are done at about the same time.
+# What takes long is spread over the workers and begins first, so that all are done at about the same time.
 LONG = (
-    *("journeys/test_crashes", "journeys", "knowledge/test_keeping", "knowledge/test_base", "agent/test_turns"),
-    *("contracts/test_vector_store_contract", "agent/test_engine", "test_docs"),
+    *("journeys/test_crashes", "journeys/test_slack_faults", "agent/test_turns", "journeys/test_discord"),
+    *("journeys/test_slack", "knowledge/test_keeping", "journeys/test_run", "contracts/test_vector_store"),
+    *(
+        "knowledge/test_base",
+        "journeys/test_command",
+        "agent/test_engine",
+        "journeys",
+        "test_docs",
+        "knowledge/test_index",
+    ),
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def rank(item: pytest.Item) -> int:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    first: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    rest: list[pytest.Item] = []
+    by_name: dict[str, list[pytest.Item]] = {}
+    for item in items:
         place = item.path.relative_to(Path(__file__).parent).as_posix()
-        return next((number for number, name in enumerate(LONG) if place.startswith(name)), len(LONG))
-
-    items.sort(key=rank)
+        name = next((name for name in LONG if place.startswith(name)), "")
+        (by_name.setdefault(name, []) if name else rest).append(item)
+    for number, name in enumerate(one for one in LONG if one in by_name):
+        first[number % workers] += by_name[name]
+    # Each worker is given an equal share, in order, and takes from the end of another's when it has done its own.
+    share = len(items) // workers
+    items.clear()
+    for number, some in enumerate(first):
+        taken = len(rest) if number == workers - 1 else max(0, share - len(some))
+        items += [*some, *rest[:taken]]
+        del rest[:taken]
 
 
 def pytest_xdist_auto_num_workers() -> int | None:

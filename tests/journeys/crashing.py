@@ -1,7 +1,7 @@
 """Customers who write while `frontdesk run` is killed, and what they must have seen at the end.
 
-`python -m tests.journeys.crashing POINT TIMES ARGUMENT...` is the command line that kills itself (SIGKILL) when a turn comes to
-that point of `agent.tracing.POINTS` for that many times.
+`main([POINT, TIMES, ARGUMENT, ...])` is the command line that kills itself (SIGKILL) when a turn comes to that point of
+`agent.tracing.POINTS` for that many times.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import math
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +20,7 @@ from pathlib import Path
 
 from agent.tracing import LOGGER
 from tests.journeys.crowds import CODE, Crowd, Thread
-from tests.journeys.running import FRONTDESK
+from tests.journeys.forked import Forked
 from tests.servers.model_server import Call, Play, says
 
 QUESTIONS = (
@@ -133,13 +131,11 @@ class Customers:
 
 
 @contextmanager
-def suicidal(point: str, times: int, *arguments: str, log: Path, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+def suicidal(point: str, times: int, *arguments: str, log: Path, **settings: str) -> Iterator[Forked]:
     """A process that dies at this point; an ordinary one if the point is empty."""
-    killing = [sys.executable, "-m", "tests.journeys.crashing", point, str(times)] if point else [str(FRONTDESK)]
-    with log.open("ab") as out:
-        process = subprocess.Popen(
-            [*killing, *arguments], env=settings, stdout=out, stderr=out, cwd=Path(__file__).parents[2]
-        )
+    dying = ["--die-at", point, str(times)] if point else []
+    with log.open("ab") as out, open(os.devnull) as nothing:
+        process = Forked([*dying, *arguments], settings, nothing, out, out)
     try:
         yield process
     finally:
@@ -180,7 +176,3 @@ def main(arguments: Sequence[str]) -> None:
     points.propagate = False
     points.addHandler(_Killer(arguments[0], int(arguments[1])))
     frontdesk(list(arguments[2:]))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

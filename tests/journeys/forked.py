@@ -20,15 +20,17 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from select import select
-from typing import NoReturn
+from typing import IO, Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 _IMPORTED = (
     *("connectors.cli", "connectors.composition", "connectors.commands.answering", "connectors.commands.knowledge"),
     *("connectors.commands.models", "langgraph.graph", "openai", "jsonschema", "rich.markdown", "rich.table"),
+    *("connectors.commands.run", "connectors.slack.connector", "connectors.discord.connector", "dbos"),
 )
 
 
@@ -39,17 +41,60 @@ def run(
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         given.write(typed)
         given.seek(0)
-        request = json.dumps([[*arguments], {**environment}, os.getcwd()]).encode()
-        streams = array.array("i", [given.fileno(), out.fileno(), errors.fileno()])
-        with socket.socket(socket.AF_UNIX) as asked:
-            asked.settimeout(seconds)
-            asked.connect(_forking())
-            asked.sendmsg([len(request).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
-            asked.sendall(request)
-            status = int(asked.makefile("r").readline())
+        status = Forked(arguments, environment, given, out, errors).wait(seconds)
         out.seek(0)
         errors.seek(0)
         return subprocess.CompletedProcess([*arguments], status, out.read(), errors.read())
+
+
+class Forked:
+    """A process that runs `frontdesk` with these arguments, as `subprocess.Popen` would be one.
+
+    After `--die-at POINT TIMES` it is one that `tests.journeys.crashing` kills.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], environment: Mapping[str, str], given: IO[Any], out: IO[Any], errors: IO[Any]
+    ) -> None:
+        self.returncode: int | None = None
+        request = json.dumps([[*arguments], {**environment}, os.getcwd()]).encode()
+        streams = array.array("i", [given.fileno(), out.fileno(), errors.fileno()])
+        self._told = socket.socket(socket.AF_UNIX)
+        self._told.connect(_forking())
+        self._told.sendmsg([len(request).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
+        self._told.sendall(request)
+        self.pid = self._number()
+
+    def poll(self) -> int | None:
+        """Its status, if it has ended."""
+        if self.returncode is None and select([self._told], [], [], 0)[0]:
+            self.wait()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its status, once it has ended."""
+        if self.returncode is None:
+            if not select([self._told], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+            self.returncode = self._number()
+            self._told.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to stop."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self.send_signal(signal.SIGKILL)
+
+    def _number(self) -> int:
+        return int.from_bytes(self._told.recv(4, socket.MSG_WAITALL), "big", signed=True)
 
 
 @cache
@@ -70,6 +115,11 @@ def _forking() -> str:
 def _serve(path: str) -> None:
     for name in _IMPORTED:
         __import__(name)
+    ended, ends = os.pipe()
+    os.set_blocking(ends, False)
+    signal.set_wakeup_fd(ends)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    running: dict[int, socket.socket] = {}
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen()
@@ -78,20 +128,39 @@ def _serve(path: str) -> None:
         gc.freeze()
         print("ready", flush=True)  # noqa: T201
         # Until whoever started it is gone.
-        while listening in select([listening, sys.stdin], [], [])[0]:
-            asked, _ = listening.accept()
-            with asked:
-                head, control, _, _ = asked.recvmsg(4, socket.CMSG_SPACE(3 * array.array("i").itemsize))
-                streams = array.array("i", control[0][2])
-                arguments, environment, place = json.loads(asked.makefile("rb").read(int.from_bytes(head, "big")))
-                if (child := os.fork()) == 0:
-                    listening.close()
-                    asked.close()
-                    _become(arguments, environment, place, streams)
-                for stream in streams:
-                    os.close(stream)
-                _, status = os.waitpid(child, 0)
-                asked.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+        while sys.stdin not in (ready := select([listening, sys.stdin, ended], [], [])[0]):
+            if ended in ready:
+                os.read(ended, 4096)
+                _tell(running)
+            if listening in ready:
+                asked, _ = listening.accept()
+                child = _begun(asked, [listening, *running.values()])
+                running[child] = asked
+                asked.sendall(child.to_bytes(4, "big"))
+
+
+def _tell(running: dict[int, socket.socket]) -> None:
+    """Tell of all that have ended."""
+    while running and (found := os.waitpid(-1, os.WNOHANG))[0]:
+        with running.pop(found[0]) as asked, suppress(BrokenPipeError):
+            asked.sendall(os.waitstatus_to_exitcode(found[1]).to_bytes(4, "big", signed=True))
+
+
+def _begun(asked: socket.socket, others: Sequence[socket.socket]) -> int:
+    """The number of the process that does what is asked for."""
+    head, control, _, _ = asked.recvmsg(4, socket.CMSG_SPACE(3 * array.array("i").itemsize))
+    streams = array.array("i", control[0][2])
+    request = asked.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
+    if (child := os.fork()) == 0:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for one in (asked, *others):
+            one.close()
+        arguments, environment, place = json.loads(request)
+        _become(arguments, environment, place, streams)
+    for stream in streams:
+        os.close(stream)
+    return child
 
 
 def _become(arguments: list[str], environment: dict[str, str], place: str, streams: Sequence[int]) -> NoReturn:
@@ -99,16 +168,21 @@ def _become(arguments: list[str], environment: dict[str, str], place: str, strea
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", buffering=1, closefd=False)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(place)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["frontdesk", *arguments]
     from connectors.cli import main
+    from tests.journeys.crashing import main as main_that_dies
 
     status: object = 0
     try:
-        main(arguments)
+        if arguments[0] == "--die-at":
+            main_that_dies(arguments[1:])
+        else:
+            main(arguments)
     except SystemExit as ended:
         status = ended.code
     # As at the end of any process, but without taking everything apart that was imported.

@@ -114,7 +114,7 @@ class Household:
     @property
     def desk(self) -> Running:
         if self.running is None or self.running.process.poll() is not None:
-            self.running = Running("--config", str(self.config), "run", **self.settings)
+            self.running = Running(self.settings, "--config", str(self.config), "run", anew=False)
             self.running.said(self.connected)
         return self.running
 

@@ -11,11 +11,12 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from tests.journeys.forked import Forked
 from tests.servers.discord import DiscordServer
 from tests.servers.slack import SlackServer
 
@@ -48,17 +49,25 @@ def environment(data: Path, **settings: str) -> dict[str, str]:
 
 
 class Running:
-    """A process, and what it printed so far."""
+    """A process, and what it printed so far. `anew`: with its imports, which take long."""
 
-    def __init__(self, *arguments: str, **settings: str) -> None:
-        self.process = subprocess.Popen(
-            [FRONTDESK, *arguments], env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+    def __init__(self, settings: Mapping[str, str], *arguments: str, anew: bool = True) -> None:
+        self.process: subprocess.Popen[bytes] | Forked
+        if anew:
+            self.process = started = subprocess.Popen(
+                [FRONTDESK, *arguments], env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            streams: tuple[IO[bytes] | None, ...] = (started.stdout, started.stderr)
+        else:
+            (out, to_out), (errors, to_errors) = os.pipe(), os.pipe()
+            with open(os.devnull) as nothing, open(to_out, "wb") as made, open(to_errors, "wb") as failed:
+                self.process = Forked(arguments, settings, nothing, made, failed)
+            streams = (os.fdopen(out, "rb"), os.fdopen(errors, "rb"))
         self._out: list[str] = []
         self._errors: list[str] = []
         self._readers = [
             threading.Thread(target=self._read, args=(stream, lines), daemon=True)
-            for stream, lines in ((self.process.stdout, self._out), (self.process.stderr, self._errors))
+            for stream, lines in zip(streams, (self._out, self._errors), strict=True)
         ]
         for reader in self._readers:
             reader.start()
@@ -122,7 +131,7 @@ class Running:
 @contextmanager
 def running(*arguments: str, **settings: str) -> Iterator[Running]:
     """A process that is gone at the end, however the test went."""
-    started = Running(*(arguments or ("run",)), **settings)
+    started = Running(settings, *(arguments or ("run",)))
     try:
         yield started
     finally:
