@@ -122,7 +122,8 @@ class Indexer:
         entries: Sequence[IndexEntry] = ()
         if many or not fits:
             entries = await asyncio.to_thread(library.entries, edition)
-        reason = await self._embedded(library, space, difference.added if fits else entries, progress, say)
+        # A whole index has a file of all vectors, whatever it is built on.
+        reason = await self._embedded(library, space, entries or difference.added, progress, say)
         if many or not (fits or reason):
             ground = None
             if fits and space and not reason and changes <= GROUND_SHARE * len(entries):

@@ -13,9 +13,23 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, func, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Integer,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    func,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from knowledge.database import reading, writing
@@ -171,16 +185,11 @@ class Library(Places):
 
         Their audience is that of the document now, so that what has become internal is not shown to the public.
         """
-        query = (
-            _with_titles(passages, revisions.c.url, revisions.c.updated, _now.c.audience)
-            .join(documents, documents.c.id == passages.c.document)
-            .join(_now, (_now.c.document == documents.c.id) & (_now.c.number == documents.c.published))
-            .where(*_valid_at(edition), passages.c.from_edition >= documents.c.hidden_before)
-        )
         found: dict[str, PassageRecord] = {}
         with reading(self._engine) as connection:
             for some in slices(ids):
-                found |= {row.id: _record(row) for row in connection.execute(query.where(passages.c.id.in_(some)))}
+                rows = connection.execute(_records(), {"ids": some, "edition": edition})
+                found |= {row.id: _record(row) for row in rows}
         return found
 
     def stored(self, *, newest: bool = False, text: bool = False) -> dict[str, Stored]:
@@ -369,6 +378,18 @@ def _series(embedder: str) -> str:
     return f"series {hashlib.sha256(embedder.encode()).hexdigest()[:32]}"
 
 
+@cache
+def _records() -> Select[Any]:
+    """What every search asks for: made once, because to make it takes longer than to run it."""
+    return (
+        _with_titles(passages, revisions.c.url, revisions.c.updated, _now.c.audience)
+        .join(documents, documents.c.id == passages.c.document)
+        .join(_now, (_now.c.document == documents.c.id) & (_now.c.number == documents.c.published))
+        .where(*_valid_at(bindparam("edition", type_=Integer)), passages.c.from_edition >= documents.c.hidden_before)
+        .where(passages.c.id.in_(bindparam("ids", expanding=True)))
+    )
+
+
 def _entries() -> Select[Any]:
     return _with_titles(passages.c.id, passages.c.heading, passages.c.text, passages.c.vector_key, revisions.c.audience)
 
@@ -378,7 +399,7 @@ def _entry(row: Row[Any]) -> IndexEntry:
     return IndexEntry(row.id, searchable, row.audience, row.vector_key)
 
 
-def _valid_at(edition: int) -> tuple[ColumnElement[bool], ...]:
+def _valid_at(edition: int | ColumnElement[int]) -> tuple[ColumnElement[bool], ...]:
     until = passages.c.until_edition
     return passages.c.from_edition <= edition, until.is_(None) | (until > edition)
 
