@@ -234,6 +234,35 @@ def retire(options: Options, documents: tuple[str, ...], by: str, why: str, as_j
 
 
 @knowledge.command()
+@click.argument("documents", nargs=-1, required=True, metavar="ID...")
+@click.option("--before-newest", is_flag=True, help="Only what they said before: all revisions but the newest.")
+@click.option("--yes", "sure", is_flag=True, help="Do not ask.")
+@_signed
+@_json
+@everywhere
+@click.pass_obj
+def erase(
+    options: Options,
+    documents: tuple[str, ...],
+    before_newest: bool,
+    sure: bool,
+    by: str,
+    why: str,
+    as_json: bool,
+) -> None:
+    """Erase documents for good, with their history.
+
+    Their text leaves the database, the search index and the answers that quote it; who erased it, when and why is kept.
+    To take documents out of answers only, use `retire`.
+    """
+    from connectors.commands.knowledge.erasing import erase
+
+    signature = _signature(by, why)
+    work = erase(options, documents, signature, before_newest=before_newest, sure=sure, as_json=as_json)
+    sys.exit(run_work(work))
+
+
+@knowledge.command()
 @click.argument("document", metavar="ID")
 @click.argument("revision", type=click.IntRange(1))
 @_publish
@@ -260,13 +289,25 @@ def restore(
 @click.option("--state", type=click.Choice(STATES), help="Those in one state only.")
 @click.option("--audience", metavar="NAME", help="Those for one audience only.")
 @click.option("--tag", metavar="NAME", help="Those with this tag only.")
+@click.option("--erased", is_flag=True, help="Instead: what was erased, by whom, when and why.")
 @_json
 @everywhere
 @click.pass_obj
 def list_documents(
-    options: Options, everything: bool, state: str | None, audience: str | None, tag: str | None, as_json: bool
+    options: Options,
+    everything: bool,
+    state: str | None,
+    audience: str | None,
+    tag: str | None,
+    erased: bool,
+    as_json: bool,
 ) -> None:
     """List the documents."""
+    if erased:
+        from connectors.commands.knowledge.erasing import list_erased
+
+        run_work(list_erased(options, as_json=as_json))
+        return
     from connectors.commands.knowledge.looking import list_documents
 
     states = frozenset({state}) if state else frozenset(STATES if everything else STATES[:2])

@@ -156,9 +156,14 @@ class ChromaServing:
         return {}, b""
 
     def sweep(self, facts: dict[str, Any], numbers: bytes) -> Answer:
-        """Remove what is not in `keep` (ids by name) from all collections whose name begins with `prefix`."""
+        """Remove what is not in `keep` (ids by name) from all collections whose name begins with `prefix`.
+
+        Those whose name begins with one of `spare` stay as they are.
+        """
         removed = 0
         for name in self._names(facts["prefix"]):
+            if name.startswith(tuple(facts["spare"])):
+                continue
             collection = self._collection(name)
             if name not in facts["keep"]:
                 removed += collection.count()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +29,8 @@ _SCHEMES = ("postgresql+psycopg://", "postgresql://", "postgres://")
 # A connection that a firewall dropped is noticed in a minute rather than in hours.
 _KEEPALIVE = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 _CONNECT_SECONDS = 10
+_VACUUM_SECONDS = 10
+"""How long a table of PostgreSQL is waited for; whoever asks for it next waits behind."""
 _DEADLOCKS = ("40P01", "40001")
 
 
@@ -163,6 +165,29 @@ def begin_writing(connection: Connection) -> None:
     begun = getattr(connection.connection.dbapi_connection, "in_transaction", False)
     if connection.dialect.name == "sqlite" and not begun:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def written_anew(engine: Engine, tables: Collection[str] = ()) -> str:
+    """Write the database's files anew, so that what was deleted is nowhere in them: SQLite's file, or `tables` of PostgreSQL.
+
+    Returns why that was not possible just now, or "". The rows are gone either way.
+    """
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            if engine.dialect.name == "sqlite":
+                # `secure_delete` overwrites rows that go, and not the copies that are left where pages were split.
+                connection.exec_driver_sql("VACUUM")
+                busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+                return "the file is in use" if busy else ""
+            connection.exec_driver_sql(f"SET lock_timeout = '{_VACUUM_SECONDS}s'")
+            try:
+                for table in tables:
+                    connection.exec_driver_sql(f"VACUUM FULL {table}")
+            finally:
+                connection.exec_driver_sql("RESET lock_timeout")
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        return reason(error)
+    return ""
 
 
 def _open_postgres(url: str, schema: Schema, pool_size: int) -> Engine:

@@ -110,14 +110,30 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Erasure:
+    """What is still known of a document that was erased: where it came from, who erased it, when and why.
+
+    `hashes` are those of the texts that it had, so that a copy of one is known again.
+    """
+
+    document: str
+    origin: Origin
+    source: str
+    hashes: frozenset[str]
+    author: str
+    at: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """A line of a document's history: a revision was `written`, `published` after that, or the document `retired`.
 
-    `edition` is the first one that showed it, `None` for a draft that was not published so far. `way` and `base` are those
-    of the revision.
+    `erased`: what was before it, or the whole document. `edition` is the first one that showed it, `None` for a draft that
+    was not published so far. `way` and `base` are those of the revision.
     """
 
-    what: Literal["written", "published", "retired"]
+    what: Literal["written", "published", "retired", "erased"]
     revision: int | None
     author: str
     at: datetime

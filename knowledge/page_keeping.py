@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from knowledge.article import normal
 from knowledge.documents import Document, Origin, Stored
 from knowledge.editing import Act, Editing
+from knowledge.erasing import Forbidden
 from knowledge.errors import FrontdeskError, KnowledgeError, PageError, ReaderError
 from knowledge.jail import Jail
 from knowledge.library import KnownPage, Library
@@ -141,6 +142,7 @@ def _take_over(library: Library, url: str, documents: Sequence[Document], tally:
     shown = any(one.state == "published" for one in before.values())
     write: list[NewRevision] = []
     kept: list[Kept] = []
+    forbidden = Forbidden(library.erasures())
     single = next(iter(before)) if len(before) == 1 and len(documents) == 1 else None
     for found in documents:
         # A page of one document stays that document, whatever id it was given.
@@ -148,6 +150,9 @@ def _take_over(library: Library, url: str, documents: Sequence[Document], tally:
         old = before.pop(document.id, None)
         if old is not None:
             document = _as_kept(document, old)
+        if old is None and (why_not := forbidden.reason(document, origin)):
+            kept.append(Kept(document.id, url, f"{why_not}; it is still on the page."))
+            continue
         digest = content_hash(document)
         if old is not None and (old.by_hand or old.state == "retired"):
             if digest not in (old.taken_hash, old.content_hash):

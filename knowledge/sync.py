@@ -14,6 +14,7 @@ from pathlib import Path
 from knowledge import folder as folders
 from knowledge.article import normal
 from knowledge.documents import Document, Origin, Stored
+from knowledge.erasing import Forbidden
 from knowledge.errors import FolderError, ReaderError
 from knowledge.jail import Jail
 from knowledge.library import Library
@@ -40,7 +41,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A document that stays as a person left it, although its file says something else, and why, in one plain sentence."""
+    """A document that stays as a person left it (erased, for example), although its file says something else, and why."""
 
     document: str
     file: str
@@ -133,7 +134,8 @@ def plan(directory: Path, library: Library, readers: Mapping[str, Reader], progr
             f"{directory} holds no document that frontdesk can read ({endings}). Nothing was changed.",
             f"To remove all that came from it: frontdesk knowledge sync {directory} --allow-empty",
         )
-    return _Comparison(origin, directory, stored, reading, wish).plan()
+    forbidden = Forbidden(library.erasures(), stored)
+    return _Comparison(origin, directory, stored, reading, wish, forbidden).plan()
 
 
 def _read(
@@ -227,7 +229,13 @@ class _Comparison:
     """A folder as it was read, beside what the library has: what is to be written, what is to stay."""
 
     def __init__(
-        self, origin: Origin, directory: Path, stored: Mapping[str, Stored], reading: _Reading, wish: Wish
+        self,
+        origin: Origin,
+        directory: Path,
+        stored: Mapping[str, Stored],
+        reading: _Reading,
+        wish: Wish,
+        forbidden: Forbidden,
     ) -> None:
         self._origin, self._directory, self._stored, self._reading, self._wish = (
             origin,
@@ -237,6 +245,7 @@ class _Comparison:
             wish,
         )
         self._there = {document_id for ids in reading.kept.values() for document_id in ids}
+        self._forbidden = forbidden
         self._write: list[NewRevision] = []
         self._move: list[Move] = []
         self._kept: list[Kept] = []
@@ -249,6 +258,8 @@ class _Comparison:
             if (conflict := self._conflict(document, old)) is not None:
                 self._reading.failed.append(Failure(document.source, conflict))
                 self._reading.files.pop(document.source, None)
+                continue
+            if self._is_erased(document):
                 continue
             self._there.add(document.id)
             self._compare(document, old)
@@ -309,6 +320,17 @@ class _Comparison:
     def _keep(self, old: Stored, why: str, command: str) -> None:
         reason = f"{why}; that stays. To go by the folder: frontdesk {command}"
         self._kept.append(Kept(old.document.id, old.document.source, reason))
+
+    def _is_erased(self, document: Document) -> bool:
+        """Whether it was erased, and is not asked for by name. It is read, and told, each time until its file is gone."""
+        why = self._forbidden.reason(document, self._origin)
+        if not why or self._wish.takes(document.id):
+            return False
+        self._reading.files.pop(document.source, None)
+        again = f"frontdesk knowledge sync {shlex.quote(str(self._directory))} --take {shlex.quote(document.id)}"
+        reason = f"{why}, and its file is still there. Delete the file. To take it in all the same: {again}"
+        self._kept.append(Kept(document.id, document.source, reason))
+        return True
 
     def _conflict(self, document: Document, old: Stored | None) -> str | None:
         """Why `document` may not have its id: an unchanged file has it, or a document that does not come from this folder."""

@@ -19,7 +19,7 @@ from knowledge.differing import differences
 from knowledge.documents import Event, Stored
 from knowledge.errors import KnowledgeError
 
-_DONE = {"written": "wrote", "published": "published", "retired": "retired"}
+_DONE = {"written": "wrote", "published": "published", "retired": "retired", "erased": "erased what was before"}
 _WAYS = {
     "folder": "from the folder",
     "upload": "added",
@@ -152,9 +152,10 @@ async def history(options: Options, document_id: str, *, as_json: bool) -> None:
     """Show who did what to a document, when and why; the newest first."""
     async with opened(options) as knowledge:
         events = (await knowledge.history(document_id))[::-1]
-        stored = await _one(knowledge, document_id)
+        stored = await knowledge.document(document_id)
     if as_json:
-        print_json({"id": document_id, "state": stored.state, "events": [asdict(event) for event in events]})
+        state = stored.state if stored is not None else "erased"
+        print_json({"id": document_id, "state": state, "events": [asdict(event) for event in events]})
         return
     if not sys.stdout.isatty():
         for event in events:
@@ -164,20 +165,23 @@ async def history(options: Options, document_id: str, *, as_json: bool) -> None:
     table = Table("when", "who", "what", "why", box=None, header_style="bold")
     for event in events:
         table.add_row(day_and_time(event.at), Text(event.author), _what(event, stored), Text(event.why))
-    console = out()
-    console.print(table)
-    say(f"See what a revision changed: {typed('knowledge', 'diff', document_id)} [FROM] [TO]", "dim")
+    out().print(table)
+    if stored is not None:
+        say(f"See what a revision changed: {typed('knowledge', 'diff', document_id)} [FROM] [TO]", "dim")
 
 
-def _what(event: Event, stored: Stored) -> Text:
+def _what(event: Event, stored: Stored | None) -> Text:
     said = Text(_DONE[event.what])
+    if stored is None:
+        return Text("erased the document")
     if event.revision is not None:
         said.append(f" revision {event.revision}")
     if event.way in _WAYS:
         said.append(f", {_WAYS[event.way]}")
     if event.what == "written" and event.edition is None:
         said.append(", a draft", "yellow")
-    if stored.state == "published" and event.revision == stored.published and event.edition is not None:
+    shown = stored.published if stored.state == "published" else None
+    if shown is not None and event.revision == shown and event.edition is not None:
         said.append(" (shown now)", "green")
     return said
 
@@ -192,6 +196,8 @@ async def diff(options: Options, document_id: str, first: int | None, second: in
         # What publishing it would change; else what was changed last.
         since = newest.published if newest.published not in (None, last) else last - 1
         begin = first or max(since or 0, 1)
+        if first is None and await knowledge.document(document_id, begin) is None:
+            begin = last  # the one before was erased
         old, new = await _one(knowledge, document_id, begin), await _one(knowledge, document_id, last)
     if old.revision == new.revision:
         say(f"{document_id} has one revision only.")
