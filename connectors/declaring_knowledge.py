@@ -364,7 +364,10 @@ def diff(options: Options, document: str, first: int | None, second: int | None)
 @everywhere
 @click.pass_obj
 def stale(options: Options, within: int, as_json: bool) -> None:
-    """List the documents whose review date has come. Exit status 3 when there are any."""
+    """List the documents whose review date has come, and those whose web page is gone.
+
+    Exit status 3 when there are any.
+    """
     from connectors.commands.knowledge.looking import stale
 
     if run_work(stale(options, within, as_json=as_json)):

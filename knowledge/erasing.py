@@ -25,10 +25,11 @@ ERASED_AT = "erased"
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What was erased of a document: how many revisions, and where it came from."""
+    """What was erased of a document: how many revisions, up to the `newest`, and where it came from."""
 
     document: str
     revisions: int
+    newest: int
     origin: Origin
     source: str
 
@@ -77,7 +78,7 @@ def _before_newest(connection: Connection, row: Row[Any]) -> Erased:
     if count:
         # They name revisions that are gone, and say why in words that may repeat what is to be forgotten.
         connection.execute(delete(acts).where(acts.c.document == row.id, acts.c.revision < row.latest))
-    return Erased(row.id, count, Origin(row.origin, row.place), row.source)
+    return Erased(row.id, count, row.latest, Origin(row.origin, row.place), row.source)
 
 
 def _wholly(connection: Connection, row: Row[Any], author: str, why: str, now: datetime) -> Erased:
@@ -94,7 +95,7 @@ def _wholly(connection: Connection, row: Row[Any], author: str, why: str, now: d
         connection.execute(delete(pages).where(pages.c.url == row.place))
     values = {"document": row.id, "origin": row.origin, "place": row.place, "source": row.source, "hashes": hashes}
     connection.execute(insert(erasures), {**values, "author": author, "at": now, "why": why})
-    return Erased(row.id, count, Origin(row.origin, row.place), row.source)
+    return Erased(row.id, count, row.latest, Origin(row.origin, row.place), row.source)
 
 
 def _drop(connection: Connection, document: str, which: ColumnElement[bool], whose: ColumnElement[bool]) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, func, insert, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, func, insert, select, text, update
 
 from knowledge import erasing
 from knowledge.database import reading, writing, written_anew
@@ -317,6 +317,27 @@ class Library(KeptVectors):
                 KnownPage(row.url, Seen(row.etag, row.last_modified, row.digest), row.problem, row.failing_since)
                 for row in connection.execute(query)
             ]
+
+    def lost_pages(self) -> list[tuple[KnownPage, list[str]]]:
+        """The pages that could not be had the last time, and the ids of the published documents that come from each."""
+        query = (
+            select(pages.c.url, pages.c.problem, pages.c.failing_since, documents.c.id)
+            .join(documents, (documents.c.origin == "page") & (documents.c.place == pages.c.url))
+            .where(pages.c.problem != "", _PUBLISHED)
+        )
+        found: dict[str, tuple[KnownPage, list[str]]] = {}
+        with reading(self._engine) as connection:
+            for row in connection.execute(query.order_by(pages.c.failing_since, pages.c.url, documents.c.id)):
+                known = KnownPage(row.url, Seen(), row.problem, row.failing_since)
+                found.setdefault(row.url, (known, []))[1].append(row.id)
+        return list(found.values())
+
+    def claim_page(self, url: str, before: datetime) -> bool:
+        """Whether nobody else has looked at this page since then; from now on somebody has."""
+        now = datetime.now(UTC)
+        with writing(self._engine) as connection:
+            claim = update(pages).where(pages.c.url == url, pages.c.checked_at <= before).values(checked_at=now)
+            return connection.execute(claim).rowcount == 1
 
     def note_page(self, url: str, seen: Seen, problem: str = "") -> None:
         """Note that a page was looked at now, and why it could not be had, if so."""

@@ -6,6 +6,7 @@ A page that has not changed costs one request. One that cannot be had keeps the 
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -14,10 +15,10 @@ from knowledge.article import normal
 from knowledge.documents import Document, Origin, Stored
 from knowledge.editing import Act, Editing
 from knowledge.erasing import Forbidden
-from knowledge.errors import FrontdeskError, KnowledgeError, PageError, ReaderError
+from knowledge.errors import ConflictError, FrontdeskError, KnowledgeError, PageError, ReaderError
 from knowledge.jail import Jail
 from knowledge.library import KnownPage, Library
-from knowledge.pages import Page, Pages, Seen, read_page
+from knowledge.pages import STAYS, Page, Pages, Seen, read_page
 from knowledge.publishing import Changes, NewRevision, content_hash, cut
 from knowledge.readers import Reading
 from knowledge.sync import Failure, Kept, Progress, what_was_done
@@ -47,9 +48,10 @@ class _Tally:
     notes: list[str] = field(default_factory=list)
 
     def fail(self, url: str, error: FrontdeskError) -> None:
-        text = str(error).replace("\n", " ")
+        text = error.message.replace("\n", " ")
         text = f"It{text.removeprefix(url)}" if text.startswith(f"{url} ") else text[:1].upper() + text[1:]
-        self.failed.append(Failure(url, text + ("" if text.endswith((".", "?", "!")) else ".")))
+        end = "" if text.endswith((".", "?", "!")) else "."
+        self.failed.append(Failure(url, f"{text}{end} {error.hint}".replace("\n", " ").strip()))
 
     def report(self) -> PagesReport:
         return PagesReport(
@@ -68,11 +70,13 @@ class PageKeeping(Editing):
         *,
         change: Callable[[Document], Document] = lambda document: document,
         twins: bool = False,
+        known: bool = False,
         progress: Progress | None = None,
     ) -> PagesReport:
         """Fetch pages and take in what they say, each on its own: one that fails does not stop the others.
 
-        `change` is what is made of each document before it is kept.
+        `change` is what is made of each document before it is kept. A page that documents come from already is not fetched:
+        it fails, or, with `known`, only counts as unchanged.
         """
         library = await asyncio.to_thread(self._open_library)
         tally, report = _Tally(), progress or (lambda what, done, total: None)
@@ -80,6 +84,11 @@ class PageKeeping(Editing):
             for done, url in enumerate(urls):
                 report("Fetching pages", done, len(urls))
                 try:
+                    if here := await asyncio.to_thread(library.from_place, Origin("page", url)):
+                        if not known:
+                            raise _here(url, here)
+                        tally.unchanged += 1
+                        continue
                     page = await pages.fetch(url)
                     assert page is not None, "nothing was seen before"
                     reading = await read_page(page, jail)
@@ -100,16 +109,24 @@ class PageKeeping(Editing):
         What a person has edited or retired since stays, and is told; so does what can no longer be had.
         """
         library = await asyncio.to_thread(self._open_library)
-        known = await asyncio.to_thread(library.pages, datetime.now(UTC) - older_than)
+        before = datetime.now(UTC) - older_than
+        known = await asyncio.to_thread(library.pages, before)
         tally, report = _Tally(), progress or (lambda what, done, total: None)
         if not known:
             return tally.report()
         with Jail(await asyncio.to_thread(self._load_readers)) as jail:
             for done, one in enumerate(known):
                 report("Looking at pages again", done, len(known))
-                await self._recheck(library, one, pages, jail, tally)
+                # Another process may be at it, too.
+                if await asyncio.to_thread(library.claim_page, one.url, before):
+                    await self._recheck(library, one, pages, jail, tally)
             report("Looking at pages again", len(known), len(known))
         return tally.report()
+
+    async def lost_pages(self) -> list[tuple[KnownPage, list[str]]]:
+        """The pages that could not be had the last time, why and since when, with the published documents that come from them."""
+        library = await asyncio.to_thread(self._open_library)
+        return await asyncio.to_thread(library.lost_pages)
 
     async def _recheck(self, library: Library, known: KnownPage, pages: Pages, jail: Jail, tally: _Tally) -> None:
         try:
@@ -127,7 +144,18 @@ class PageKeeping(Editing):
             tally.notes += [f"{known.url}: {remark}." for remark in reading.remarks()]
         except (PageError, ReaderError, KnowledgeError) as error:
             tally.fail(known.url, error)
-            await asyncio.to_thread(library.note_page, known.url, known.seen, error.message)
+            problem = error.message.replace(STAYS, "").replace(f"{known.url} ", "it ").strip()
+            await asyncio.to_thread(library.note_page, known.url, known.seen, problem)
+
+
+def _here(url: str, documents: Sequence[Stored]) -> ConflictError:
+    one = documents[0]
+    name, retired = one.document.id, one.state == "retired"
+    again = f"publish {shlex.quote(name)}" if retired else "recheck"
+    return ConflictError(
+        f"{url} is here already, as the document {name!r}{', which is retired' if retired else ''}.",
+        f"To {'bring it back' if retired else 'look at it again'}: frontdesk knowledge {again}",
+    )
 
 
 def _documents(reading: Reading, page: Page) -> list[Document]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from knowledge import tables
 from knowledge.base import KnowledgeBase
 from knowledge.database import Source
 from knowledge.documents import Document
@@ -87,6 +90,9 @@ async def test_fault_095_a_page_that_is_gone_keeps_its_copy(base: KnowledgeBase,
     (known,) = base._open_library().pages(datetime.now(UTC))
     assert known.problem
     since = known.failing_since
+    ((lost, ids),) = await base.lost_pages()
+    assert (lost.url, lost.problem, lost.failing_since) == (url, "it is not there (it answers 410).", since)
+    assert ids == [one.document.id for one in await base.documents()]
     await base.recheck_pages(pages)
     (known,) = base._open_library().pages(datetime.now(UTC))
     assert known.failing_since == since
@@ -95,6 +101,7 @@ async def test_fault_095_a_page_that_is_gone_keeps_its_copy(base: KnowledgeBase,
     await base.recheck_pages(pages)
     (known,) = base._open_library().pages(datetime.now(UTC))
     assert (known.problem, known.failing_since) == ("", None)
+    assert await base.lost_pages() == []
 
 
 async def test_what_a_person_edited_stays_and_is_told_until_it_is_decided(
@@ -149,3 +156,50 @@ async def test_pages_that_fail_do_not_stop_the_others(base: KnowledgeBase, pages
     assert "says the same as" in failed[f"{site.url}/plain"]
     assert "private address" in failed["http://10.0.0.1/"]
     assert all("\n" not in reason for reason in failed.values())
+
+
+async def test_a_page_that_is_here_is_not_added_again(base: KnowledgeBase, pages: Pages, site: Site) -> None:
+    url = f"{site.url}/refunds"
+    (kept,) = (await base.add_pages([url], ANNA, pages)).added
+    name = kept.document.id
+    (failed,) = (await base.add_pages([url], ANNA, pages)).failed
+    assert failed.reason == (
+        f"It is here already, as the document {name!r}. To look at it again: frontdesk knowledge recheck"
+    )
+    again = await base.add_pages([url], ANNA, pages, known=True)
+    assert (again.unchanged, again.failed, len(site.asked)) == (1, (), 1)
+    await base.retire([name], ANNA)
+    (failed,) = (await base.add_pages([url], ANNA, pages)).failed
+    assert failed.reason.endswith(f"which is retired. To bring it back: frontdesk knowledge publish {name}")
+
+
+async def test_two_who_look_at_pages_at_once_ask_for_each_once(
+    base: KnowledgeBase, pages: Pages, site: Site, tmp_path: Path, database: Source
+) -> None:
+    other = KnowledgeBase(tmp_path / "other", None, database=database)
+    try:
+        names = ["refunds", "latin", "guide.md", "packed"]
+        await base.add_pages([f"{site.url}/{name}" for name in names], ANNA, pages, twins=True)
+        with base._open_library()._engine.begin() as connection:
+            connection.execute(update(tables.pages).values(checked_at=datetime.now(UTC) - timedelta(hours=30)))
+        site.asked.clear()
+        day = timedelta(hours=24)
+        done = await asyncio.gather(
+            base.recheck_pages(pages, older_than=day), other.recheck_pages(pages, older_than=day)
+        )
+        assert sum(one.unchanged for one in done) == len(names)
+        assert sorted(path for path, _ in site.asked) == sorted(f"/{name}" for name in names)
+    finally:
+        await other.close()
+
+
+async def test_an_erased_page_is_not_asked_for_and_not_added_again(
+    base: KnowledgeBase, pages: Pages, site: Site
+) -> None:
+    url = f"{site.url}/refunds"
+    (kept,) = (await base.add_pages([url], ANNA, pages)).added
+    await base.erase([kept.document.id], ANNA)
+    assert (await base.recheck_pages(pages)).unchanged == 0
+    (failed,) = (await base.add_pages([url], ANNA, pages)).failed
+    assert "was erased by anna" in failed.reason
+    assert len((await base.add_pages([url], ANNA, pages, twins=True)).added) == 1

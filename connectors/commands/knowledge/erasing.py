@@ -59,8 +59,8 @@ async def _ask(knowledge: KnowledgeBase, document_ids: Sequence[str], *, before_
         newest = await knowledge.newest(one)
         if newest is None:
             raise KnowledgeError(f"There is no document {one!r}.", "List them with: frontdesk knowledge list --all")
-        revisions = f"{newest.latest - 1} earlier revisions" if before_newest else f"all {newest.latest} revisions"
-        say(f"{one}: {newest.document.title!r}, {revisions}")
+        what = "what it said before" if before_newest else "with its history"
+        say(f"{one}: {newest.document.title!r}, {what}")
     if not sys.stdin.isatty():
         raise KnowledgeError("There is no terminal to ask on. Nothing was erased.", "If you are sure, add: --yes")
     click.confirm("Erase this for good, and the answers that quote it? It cannot be brought back.", abort=True)
@@ -68,7 +68,7 @@ async def _ask(knowledge: KnowledgeBase, document_ids: Sequence[str], *, before_
 
 def _tell(done: Sequence[Erased], turns: Sequence[str], conversations: Sequence[str], *, before_newest: bool) -> None:
     for one in done:
-        what = f"{one.revisions} earlier revisions of {one.document}" if before_newest else one.document
+        what = f"what {one.document} said before revision {one.newest}" if before_newest else one.document
         say(f"Erased {what}. Nothing of it can be brought back.")
         file = Path(one.origin.place, one.source)
         if one.origin.kind == "folder" and not before_newest and file.exists():

@@ -8,11 +8,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Column, Table
 from rich.text import Text
 
-from connectors.commands.knowledge.opened import day_and_time, document_json, opened, out, print_json, say, typed
+from connectors.commands.knowledge.opened import day_and_time, document_json, opened, out, print_json, say, tell, typed
 from connectors.commands.options import Options
 from knowledge.base import KnowledgeBase
 from knowledge.differing import differences
@@ -217,26 +218,40 @@ def _colour(line: str) -> str:
 
 
 async def stale(options: Options, within: int, *, as_json: bool) -> bool:
-    """List the documents that are due for review. Returns whether there is one."""
+    """List the documents that are due for review, and those whose page cannot be had. Returns whether there is one."""
     async with opened(options) as knowledge:
-        due = await knowledge.stale(within)
-    today = datetime.now(UTC).date()
+        due, lost = await knowledge.stale(within), await knowledge.lost_pages()
     if as_json:
-        print_json({"documents": [document_json(one) for one in due]})
-    elif not due:
+        rows = [
+            {"url": one.url, "problem": one.problem, "since": one.failing_since, "documents": ids} for one, ids in lost
+        ]
+        print_json({"documents": [document_json(one) for one in due], "pages": rows})
+        return bool(due or lost)
+    if not due:
         say("No document is due for review." if not within else f"No document is due for review within {within} days.")
     elif not sys.stdout.isatty():
         for one in due:
             print("\t".join((one.document.id, one.document.title, str(one.document.review_by), one.author)))  # noqa: T201
     else:
-        table = Table(_ID, "title", "review by", "", "last text by", box=None, header_style="bold")
-        for one in due:
-            assert one.document.review_by is not None
-            days = (today - one.document.review_by).days
-            when = f"{days} days ago" if days > 0 else "today" if not days else f"in {-days} days"
-            style = "red" if days > 0 else "yellow"
-            row = Text(one.document.id), Text(one.document.title), str(one.document.review_by), Text(when, style=style)
-            table.add_row(*row, Text(one.author))
-        out().print(table)
-        say("Looked at one? Set its next date: frontdesk knowledge edit ID --review-by DATE --publish", "dim")
-    return bool(due)
+        _print_due(due)
+    errors = Console(stderr=True)
+    for known, ids in lost:
+        since = f"{known.failing_since:%Y-%m-%d}" if known.failing_since is not None else "the first time"
+        tell(errors, [f"{', '.join(ids)}: its page could not be had since {since}: {known.problem} ({known.url})"])
+    if lost:
+        tell(errors, ["Customers still see these copies. To try again: frontdesk knowledge recheck"])
+    return bool(due or lost)
+
+
+def _print_due(due: Sequence[Stored]) -> None:
+    today = datetime.now(UTC).date()
+    table = Table(_ID, "title", "review by", "", "last text by", box=None, header_style="bold")
+    for one in due:
+        assert one.document.review_by is not None
+        days = (today - one.document.review_by).days
+        when = f"{days} days ago" if days > 0 else "today" if not days else f"in {-days} days"
+        style = "red" if days > 0 else "yellow"
+        row = Text(one.document.id), Text(one.document.title), str(one.document.review_by), Text(when, style=style)
+        table.add_row(*row, Text(one.author))
+    out().print(table)
+    say("Looked at one? Set its next date: frontdesk knowledge edit ID --review-by DATE --publish", "dim")

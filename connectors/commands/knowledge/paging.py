@@ -47,7 +47,7 @@ async def add_pages(
     twins: bool,
     as_json: bool,
 ) -> bool:
-    """Take in web pages, or those that sitemaps list. Returns whether any went in."""
+    """Take in web pages, or those that sitemaps list. Returns whether any went in, or all were here already."""
     errors = Console(stderr=True)
     async with opened(options) as knowledge, build_pages(read_settings(options.config, options.data)) as pages:
         wanted, notes = list(urls), []
@@ -57,16 +57,21 @@ async def add_pages(
             notes = [f"{note}." for one in listed for note in one.notes]
         act = signature.act(publish=publish, confirmed=confirmed)
         with progress(errors) as bars:
-            done = await knowledge.add_pages(wanted, act, pages, change=fields.applied, twins=twins, progress=bars)
+            done = await knowledge.add_pages(
+                wanted, act, pages, change=fields.applied, twins=twins, known=sitemap, progress=bars
+            )
         live = await bring_up(knowledge, errors) if publish and done.added else False
     if as_json:
         failed = [asdict(one) for one in done.failed]
-        print_json({"documents": [document_json(one) for one in done.added], "failed": failed})
+        known = {"known": done.unchanged} if sitemap else {}
+        print_json({"documents": [document_json(one) for one in done.added], "failed": failed, **known})
     else:
+        if done.unchanged:
+            say(f"{done.unchanged} of its pages {'is' if done.unchanged == 1 else 'are'} here already.")
         tell_added(done.added, live=live, as_json=False)
         tell_failures(done.failed, "pages")
     tell(errors, [*notes, *done.notes])
-    return bool(done.added)
+    return bool(done.added or (done.unchanged and not done.failed))
 
 
 async def recheck_always(knowledge: KnowledgeBase, settings: Settings) -> None:
@@ -101,7 +106,13 @@ async def recheck(options: Options, older_than: timedelta, *, as_json: bool) -> 
     else:
         say(f"Changed {done.changed}, unchanged {done.unchanged} pages.")
         if done.failed:
-            say(f"{len(done.failed)} pages could not be taken over; the copies from before stay:", "yellow")
+            many = len(done.failed) > 1
+            what = (
+                "pages could not be taken over; their copies stay"
+                if many
+                else "page could not be taken over; its copy stays"
+            )
+            say(f"{len(done.failed)} {what}:", "yellow")
             for failure in done.failed:
                 say(f"  {failure.file}: {failure.reason}")
         tell_kept(done.kept)
