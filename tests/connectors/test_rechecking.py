@@ -60,7 +60,7 @@ async def test_pages_are_looked_at_when_they_are_due_and_customers_see_what_is_n
                 connection.execute(update(pages).values(checked_at=datetime.now(UTC) - timedelta(hours=13)))
             await until(lambda: len(site.asked) == 2)
             async with asyncio.timeout(BOUND_SECONDS):
-                while "six days" not in (await knowledge.search(Query("refunds"))).hits[0].passage.text:
+                while "six days" not in (await knowledge.search(Query("refunds"))).hits[0].passage.text:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
             assert len(site.asked) == 2
             # Gone: the log names it, and the loop goes on.
