@@ -397,6 +397,12 @@ class ChromaServer:
             answer, _ = await process.ask("sweep", facts, seconds=self._patience.step)
         return int(answer["removed"])
 
+    async def version(self) -> str:
+        """That of the server. Raises `IndexFailure`, which says why it cannot be used."""
+        async with _process(self._started()) as process:
+            answer, _ = await process.ask("connect", self._connect, seconds=self._patience.start)
+        return str(answer["version"])
+
     async def close(self) -> None:
         """End what nobody has opened."""
         await self._passed.close()
