@@ -19,7 +19,9 @@ _SOUND_AND_FILM = {".mp3", ".wav", ".ogg", ".m4a", ".mp4", ".mov", ".webm", ".av
 _STYLES_AND_SCRIPTS = {".css", ".scss", ".less", ".js", ".mjs", ".ts", ".tsx", ".jsx", ".map", ".py", ".sh"}
 _FONTS = {".woff", ".woff2", ".ttf", ".otf", ".eot"}
 _BUILD_FILES = {".lock", ".toml", ".yaml", ".yml", ".ini", ".cfg", ".xml"}
-LEFT_ALONE = frozenset(_PICTURES | _SOUND_AND_FILM | _STYLES_AND_SCRIPTS | _FONTS | _BUILD_FILES)
+# What editors, office programs and downloads leave beside a file while they are at it, or after.
+_LEFTOVERS = {".tmp", ".temp", ".swp", ".swo", ".bak", ".orig", ".rej", ".part", ".crdownload", ".download"}
+LEFT_ALONE = frozenset(_LEFTOVERS | _PICTURES | _SOUND_AND_FILM | _STYLES_AND_SCRIPTS | _FONTS | _BUILD_FILES)
 _BETTER = {
     **dict.fromkeys((".doc", ".docm", ".dot", ".dotx", ".rtf", ".odt", ".pages", ".wpd"), "save it as .docx"),
     **dict.fromkeys(
@@ -62,12 +64,17 @@ def walk(folder: Path, suffixes: frozenset[str]) -> Iterator[Entry]:
         for name in sorted(names):
             path = Path(directory, name)
             suffix = path.suffix.lower()
-            if name.startswith(".") or suffix in LEFT_ALONE:
+            if suffix in LEFT_ALONE or _is_left_over(name):
                 continue
             inside = _printable(path.relative_to(folder).as_posix())
             yield Entry(inside, reason_not_to_read(path, root, suffixes))
     for error in unreadable:
         yield Entry(_printable(Path(error.filename).relative_to(folder).as_posix()) + "/", f"{error.strerror}")
+
+
+def _is_left_over(name: str) -> bool:
+    """Whether a file is hidden, or an editor's copy of another one: `a.md~`, `#a.md#`, Word's `~$a.docx`."""
+    return name.startswith((".", "~$")) or name.endswith("~") or (name.startswith("#") and name.endswith("#"))
 
 
 def read(folder: Path, path: str) -> bytes:

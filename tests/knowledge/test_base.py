@@ -167,6 +167,8 @@ async def test_files_that_cannot_go_in_do_not_stop_the_rest(base: KnowledgeBase,
     (folder / "broken.md").symlink_to(tmp_path / "nowhere.md")
     os.mkfifo(folder / "pipe.md")
     (folder / ".hidden.md").write_text("# Hidden\n\nHidden text.\n")
+    for left_over in ("pets.md~", "#pets.md#", "~$pets.docx", "pets.md.tmp", ".pets.md.swp", "pets.md.bak"):
+        (folder / left_over).write_text("half a thought")
     report = await base.sync(folder)
     assert report.added == 4
     reasons = {failure.file: failure.reason for failure in report.failed}
