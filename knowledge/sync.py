@@ -22,7 +22,7 @@ from knowledge.passages import split
 from knowledge.publishing import Changes, FolderFiles, Move, NewRevision, content_hash, text_hash
 from knowledge.readers import Reader, SourceFile
 
-READING = "2"
+READING = "3"
 """Raise it when readers or the splitter change what they make of a file: every file is then read anew."""
 BY_SYNC = "sync"
 """The author of what a sync writes, when nobody is named."""
