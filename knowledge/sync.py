@@ -341,7 +341,13 @@ class _Comparison:
         if old.origin.kind != "folder":
             if old.state == "retired":
                 return None
-            return f"Its id {document.id!r} is already that of a document that did not come from a folder."
+            if old.origin.kind == "upload" and old.content_hash == content_hash(document):
+                # As after an export that was imported elsewhere: from now on it follows its file again.
+                return None
+            return (
+                f"Its id {document.id!r} is already that of a document that did not come from a folder. To go by the file "
+                f"from now on: frontdesk knowledge sync {shlex.quote(str(self._directory))} --take {shlex.quote(document.id)}"
+            )
         other = Path(old.origin.place, old.document.source)
         if old.state != "retired" and other.exists():
             return f"Its id {document.id!r} is already that of {other}; give one of them an id of its own."
