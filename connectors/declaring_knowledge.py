@@ -364,7 +364,7 @@ def diff(options: Options, document: str, first: int | None, second: int | None)
 @everywhere
 @click.pass_obj
 def stale(options: Options, within: int, as_json: bool) -> None:
-    """List the documents whose review date has come, and those whose web page is gone.
+    """List documents that are due for review, or whose page is gone.
 
     Exit status 3 when there are any.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
@@ -28,6 +29,8 @@ _MIGRATION_SECONDS = 60.0
 _SCHEMES = ("postgresql+psycopg://", "postgresql://", "postgres://")
 # A connection that a firewall dropped is noticed in a minute rather than in hours.
 _KEEPALIVE = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+_WHICH = """SELECT system_identifier, (SELECT oid FROM pg_database WHERE datname = current_database())
+            FROM pg_control_system()"""
 _CONNECT_SECONDS = 10
 _VACUUM_SECONDS = 10
 """How long a table of PostgreSQL is waited for; whoever asks for it next waits behind."""
@@ -188,6 +191,18 @@ def written_anew(engine: Engine, tables: Collection[str] = ()) -> str:
     except (SQLAlchemyError, sqlite3.Error) as error:
         return reason(error)
     return ""
+
+
+def whereabouts(engine: Engine) -> str:
+    """What tells a database from a copy of it: the file's number in its file system, or the server's and the database's."""
+    if engine.dialect.name == "sqlite":
+        return f"file {os.stat(engine.url.database or '').st_ino}"
+    try:
+        with engine.connect() as connection:
+            return "server {} {}".format(*connection.execute(text(_WHICH)).one())
+    except SQLAlchemyError:
+        # Not every service lets one ask.
+        return "server"
 
 
 def _open_postgres(url: str, schema: Schema, pool_size: int) -> Engine:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, func, insert, select, text, update
 
 from knowledge import erasing
-from knowledge.database import reading, writing, written_anew
+from knowledge.database import reading, whereabouts, writing, written_anew
 from knowledge.documents import Document, Erasure, Event, IndexEntry, Origin, Passage, Stored
 from knowledge.erasing import Erased
 from knowledge.kept_vectors import KeptVectors
@@ -151,8 +151,21 @@ class Library(KeptVectors):
             return edition >= _newest_before(connection, datetime.now(UTC) - KEPT_FOR)
 
     def identity(self) -> str:
-        """What names this library among others that share a server."""
-        return self._noted("library", lambda: uuid.uuid4().hex)
+        """What names this library among others that share a server.
+
+        A copy of the database is a library of its own, or it would remove from the server what the original needs.
+        """
+        here = whereabouts(self._engine)
+        while True:
+            noted = self._noted("library", lambda: f"{uuid.uuid4().hex} {here}")
+            name, _, place = noted.partition(" ")
+            if place == here:
+                return name
+            new = f"{uuid.uuid4().hex if place else name} {here}"
+            with writing(self._engine) as connection:
+                # Whoever comes second finds it done.
+                its = state.c.key == "library", state.c.value == noted
+                connection.execute(update(state).where(*its).values(value=new))
 
     def kept_ids(self) -> dict[str, list[str]]:
         """The passages that some index may still hold, by the audience that they had; also those of earlier editions."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,9 +14,10 @@ from sqlalchemy import create_engine, update
 from knowledge import indexer
 from knowledge.base import KnowledgeBase
 from knowledge.chroma import ChromaServer
-from knowledge.database import postgres_url
+from knowledge.database import Source, open_database, postgres_url, written_anew
+from knowledge.library import Library
 from knowledge.search import Query
-from knowledge.tables import editions, state
+from knowledge.tables import SCHEMA, editions, state
 from tests.knowledge.embedder import LetterEmbedder
 from tests.servers.chroma_server import RunningChroma
 
@@ -145,3 +147,22 @@ async def test_a_server_keeps_what_is_needed_and_no_more(
     finally:
         await base.close()
         await elsewhere.close()
+
+
+def test_a_copy_of_a_library_is_another_one_on_the_server(tmp_path: Path, database: Source) -> None:
+    """Or the copy, a trial of something, would remove there what the original needs."""
+    first = Library(open_database(database, SCHEMA))
+    name = first.identity()
+    again = Library(open_database(database, SCHEMA))
+    assert again.identity() == name == first.identity()
+    if isinstance(database, Path):
+        written_anew(first._engine)
+        assert first.identity() == name
+        shutil.copytree(database, tmp_path / "copy")
+        copy = Library(open_database(tmp_path / "copy", SCHEMA))
+        assert copy.identity() not in ("", name)
+        assert copy.identity() == copy.identity()
+        copy._engine.dispose()
+    assert first.identity() == name
+    first._engine.dispose()
+    again._engine.dispose()

@@ -31,6 +31,13 @@ _WAYS = {
 }
 _ID = Column("id", overflow="fold")
 """Whole, to be copied."""
+
+
+def _day(name: str) -> Column:
+    """A column of dates, which are whole or useless."""
+    return Column(name, no_wrap=True, min_width=10)
+
+
 _STYLES = {"draft": "yellow", "retired": "dim"}
 
 
@@ -67,7 +74,7 @@ def _state(one: Stored) -> str:
 
 
 def _print_table(stored: Sequence[Stored]) -> None:
-    table = Table(_ID, "title", "audience", "updated", "state", box=None, header_style="bold")
+    table = Table(_ID, "title", "audience", _day("updated"), "state", box=None, header_style="bold")
     for one in stored:
         document = one.document
         style = "yellow" if one.has_draft else _STYLES.get(one.state, "")
@@ -245,7 +252,7 @@ async def stale(options: Options, within: int, *, as_json: bool) -> bool:
 
 def _print_due(due: Sequence[Stored]) -> None:
     today = datetime.now(UTC).date()
-    table = Table(_ID, "title", "review by", "", "last text by", box=None, header_style="bold")
+    table = Table(_ID, "title", _day("review by"), "", "last text by", box=None, header_style="bold")
     for one in due:
         assert one.document.review_by is not None
         days = (today - one.document.review_by).days
