@@ -12,17 +12,17 @@ and judge are models of their own, asked only where they are set.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Set
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypedDict, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 from agent import policy, wording
-from agent.drafting import Drafted, draft, wish
+from agent.deciding import decided, handoff, provenance, without_looking_up
+from agent.drafting import draft, wish
 from agent.errors import ModelError
-from agent.excerpts import plain_name
 from agent.grounding import judged
-from agent.guard import mask, says_something, shorten
+from agent.guard import says_something
 from agent.looking_up import look_up
 from agent.messages import (
     Address,
@@ -31,17 +31,15 @@ from agent.messages import (
     Delta,
     Handoff,
     HandoffReason,
-    Message,
-    Provenance,
     ReplyEvent,
     Status,
     Summary,
     Usage,
 )
-from agent.models.base import Completion, ModelBackend, Payer, Prompt, Role, complete
+from agent.models.base import Completion, ModelBackend, Payer, Prompt, complete
 from agent.models.quotes import NAME as QUOTES
 from agent.models.routing import Models
-from agent.pending import Asked, asked
+from agent.pending import asked
 from agent.prompting import (
     HISTORY_MESSAGES,
     KEPT_MESSAGES,
@@ -53,8 +51,9 @@ from agent.prompting import (
     triage_prompt,
     with_wish,
 )
-from agent.reply import finished, is_small_talk, sourced, with_not_read
+from agent.reply import finished, with_not_read
 from agent.standing import CHANGED, Sources, stands, while_standing
+from agent.state import SECONDS, Context, State, seconds_left, with_cost
 from knowledge.base import KnowledgeBase
 from knowledge.search import SearchResult
 
@@ -62,60 +61,12 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
     from langgraph.runtime import Runtime
 
-__all__ = ["Context", "Persona", "State", "SupportAgent"]
+__all__ = ["Persona", "SupportAgent"]
 
 LONGEST_REWRITE = 400
 """Characters. A longer line is no question made to stand alone."""
-SECONDS: dict[Role, float] = {"triage": 6.0, "rewrite": 4.0, "judge": 10.0, "summarise": 20.0}
-"""How long each role may take; the answer has what is left."""
 TOTAL_SECONDS = 28.0
 """For all models of one reply together, so that a customer hears something within half a minute."""
-
-
-class State(TypedDict, total=False):
-    """What the nodes hand on."""
-
-    conversation: Conversation
-    asked: Asked
-    question: str
-    history: tuple[Message, ...]
-    intent: policy.Intent
-    began: float
-    """On the monotonic clock."""
-    standalone: str
-    """The question as it is looked up: made to stand alone, or in the documents' language."""
-    found: SearchResult
-    drafted: Drafted
-    result: Answer | Handoff
-    model: str
-    prompt: str
-    usage: Usage
-    notes: tuple[str, ...]
-    failed: frozenset[str]
-    """Kinds of the model errors on the way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What the nodes work with; never stored. `address` is that of the conversation."""
-
-    models: Models
-    knowledge: KnowledgeBase
-    persona: Persona
-    max_tokens: int
-    total_seconds: float
-    address: Address
-    payer: Payer
-    sources: Sources
-
-    @property
-    def model(self) -> ModelBackend:
-        """The model that answers here."""
-        return self.models.answering(self.address)
-
-    def role(self, role: Role) -> ModelBackend | None:
-        """The model for a role here, if there is one."""
-        return self.models.choose(role, self.address)
 
 
 class SupportAgent:
@@ -258,11 +209,11 @@ async def _understand(state: State, runtime: Runtime[Context]) -> State:
         "history": recent(question.before, state["conversation"].summary),
         "intent": question.intent,
     }
-    if (settled := _without_looking_up(known, context)) is not None:
+    if (settled := without_looking_up(known, context)) is not None:
         return {**known, "result": settled}
     if context.role("triage") is not None:
         known = await _triage(known, context)
-        settled = _without_looking_up(known, context)
+        settled = without_looking_up(known, context)
         return {**known, "result": settled} if settled is not None else known
     if known["history"]:
         return await _rewrite(known, context)
@@ -274,25 +225,12 @@ async def _asked(prompt: Prompt, state: State, context: Context) -> tuple[Comple
     model = context.role(prompt.role)
     if model is None:
         return None, state
-    seconds = min(SECONDS[prompt.role], _seconds_left(state, context))
+    seconds = min(SECONDS[prompt.role], seconds_left(state, context))
     try:
         done = await complete(model, replace(prompt, seconds=seconds, payer=context.payer))
     except ModelError as error:
-        return None, _with(state, error.usage, (str(error),), {error.kind})
-    return done, _with(state, done.usage, done.notes, done.failed)
-
-
-def _with(state: State, usage: Usage, notes: tuple[str, ...], failed: Set[str]) -> State:
-    return {
-        **state,
-        "usage": state["usage"] + usage,
-        "notes": (*state["notes"], *notes),
-        "failed": state["failed"] | failed,
-    }
-
-
-def _seconds_left(state: State, context: Context) -> float:
-    return max(0.1, context.total_seconds - (time.monotonic() - state["began"]))
+        return None, with_cost(state, error.usage, (str(error),), {error.kind})
+    return done, with_cost(state, done.usage, done.notes, done.failed)
 
 
 async def _triage(state: State, context: Context) -> State:
@@ -328,28 +266,6 @@ def _usable(line: str, state: State) -> str:
     return line if line and len(line) <= LONGEST_REWRITE else state["standalone"]
 
 
-def _without_looking_up(state: State, context: Context) -> Answer | Handoff | None:
-    """The reply to a message that no document needs to be read for."""
-    match state["intent"]:
-        case "empty" if not state["asked"].not_read:
-            return Answer(wording.EMPTY, asks_back=True)
-        case "empty" if policy.has_asked_back(state["history"]):
-            return _handoff(state, context, "unsure", wording.UNCLEAR)
-        case "empty":
-            return Answer(wording.WHAT_IT_SHOWS.format(not_read=state["asked"].not_read), asks_back=True)
-        case "crisis":
-            return _handoff(state, context, "policy", wording.CRISIS)
-        case "person":
-            return _handoff(state, context, "asked", wording.PERSON)
-        case "refuse":
-            return _handoff(state, context, "policy", wording.REFUSED)
-        case "small_talk":
-            thanked = policy.is_thanks(state["question"])
-            return Answer(wording.WELCOME if thanked else wording.greeting(context.persona.company))
-        case _:
-            return None
-
-
 async def _rewrite(state: State, context: Context) -> State:
     """Have a model put the question so that it can be looked up; the question stays as it is when that fails."""
     language = await _documents_language(context)
@@ -379,7 +295,7 @@ async def _retrieve(state: State, runtime: Runtime[Context]) -> State:
     state = {**state, "found": found, "notes": (*state["notes"], *([found.note] if found.note else []))}
     # `quotes` judges for itself: it may still ask back.
     if context.model.generative and not _enough(state, found):
-        return {**state, "result": _handoff(state, context, "unsure", wording.UNSURE)}
+        return {**state, "result": handoff(state, context, "unsure", wording.UNSURE)}
     return state
 
 
@@ -435,25 +351,25 @@ async def _answer(state: State, runtime: Runtime[Context]) -> State:
 
 async def _written(prompt: Prompt, state: State, context: Context, *, shown: bool) -> State:
     """What the model writes; a hand-off when it fails."""
-    ready = replace(prompt, seconds=_seconds_left(state, context), payer=context.payer)
+    ready = replace(prompt, seconds=seconds_left(state, context), payer=context.payer)
     show = (lambda piece: _emit(Delta(piece))) if shown else None
     drafted = await draft(context.model, ready, state["found"].hits, show)
-    state = _with(state, drafted.usage, drafted.notes, drafted.failed)
+    state = with_cost(state, drafted.usage, drafted.notes, drafted.failed)
     if drafted.error is None:
         return {**state, "drafted": drafted, "model": drafted.model}
     sentence = {"filtered": wording.FILTERED, "budget": wording.BUDGET}.get(drafted.error.kind, wording.FAILED)
     reason: HandoffReason = "failed" if sentence is wording.FAILED else "policy"
-    return {**state, "result": _handoff(state, context, reason, sentence)}
+    return {**state, "result": handoff(state, context, reason, sentence)}
 
 
 async def _check(state: State, runtime: Runtime[Context]) -> State:
     """Decide what is sent: the draft as an answer if it holds, else a hand-off. Ends every reply."""
     context = runtime.context
-    result = state.get("result") or _settle(state, context)
+    result = state.get("result") or decided(state, context)
     judge = context.role("judge")
     if judge is not None and isinstance(result, Answer) and result.citations and state["model"] != QUOTES:
         _emit(Status("Checking the answer ..."))
-        seconds = min(SECONDS["judge"], _seconds_left(state, context))
+        seconds = min(SECONDS["judge"], seconds_left(state, context))
         judgement = await judged(
             judge,
             "\n".join(part for part in (state["question"], state["asked"].telling) if part),
@@ -462,59 +378,10 @@ async def _check(state: State, runtime: Runtime[Context]) -> State:
             seconds=seconds,
             payer=context.payer,
         )
-        state = _with(state, judgement.usage, judgement.notes, judgement.failed)
+        state = with_cost(state, judgement.usage, judgement.notes, judgement.failed)
         # A judge that does not answer leaves it at the checks that code has made.
         if judgement.grounded is False:
-            result = _handoff(state, context, "unsure", wording.UNSURE)
+            result = handoff(state, context, "unsure", wording.UNSURE)
     result = with_not_read(result, state["asked"].not_read)
-    _emit(replace(result, provenance=_provenance(state)))
+    _emit(replace(result, provenance=provenance(state)))
     return state
-
-
-def _settle(state: State, context: Context) -> Answer | Handoff:
-    written, hits = state["drafted"].written, state["found"].hits
-    text, citations = sourced(written, hits)
-    match written.mark:
-        case "person":
-            return _handoff(state, context, "asked", wording.PERSON)
-        case "refuse":
-            return _handoff(state, context, "policy", wording.REFUSED)
-        case "ask" if text and not policy.has_asked_back(state["history"]):
-            return Answer(text, asks_back=True)
-        case "ask":
-            return _handoff(state, context, "unsure", wording.UNCLEAR)
-        case "chat" if is_small_talk(text):
-            return Answer(text)
-        case None if text and written.cited:
-            return Answer(_completed(text, state, context), citations)
-        case _:
-            return _handoff(state, context, "unsure", wording.UNSURE)
-
-
-def _completed(text: str, state: State, context: Context) -> str:
-    """An answer with the sentences that code adds to it."""
-    quoted = state["model"] == QUOTES
-    before = wording.CANNOT_DO if state["intent"] == "action" and quoted else ""
-    after = state["asked"].shortened
-    budget = wording.QUOTED_FOR_BUDGET if quoted and "budget" in state["failed"] else ""
-    return "\n\n".join(part for part in (before, text, after, budget) if part)
-
-
-def _handoff(state: State, context: Context, reason: HandoffReason, text: str) -> Handoff:
-    summary = [f"The customer wrote: {shorten(mask(state['question']), 500)}"]
-    if files := [f"{plain_name(one.name)} ({one.unread or 'read'})" for one in state["asked"].attachments[:10]]:
-        summary.append(f"Attached: {'; '.join(files)}")
-    if state.get("standalone") not in (None, state["question"]):
-        summary.append(f"Understood as: {shorten(mask(state['standalone']), 500)}")
-    if found := state.get("found"):
-        titles = dict.fromkeys(hit.passage.title for hit in found.hits[:3])
-        summary.append(f"Looked at: {'; '.join(titles) or 'nothing fitted'} (confidence {found.confidence:.2f})")
-    summary += state["notes"]
-    return Handoff(reason, text.format(next=context.persona.handoff_message), "\n".join(summary))
-
-
-def _provenance(state: State) -> Provenance:
-    # The same note from two calls is one.
-    notes = tuple(dict.fromkeys(state["notes"]))
-    filtered = "filtered" in state["failed"]
-    return Provenance(state.get("model"), state.get("prompt", ""), state["usage"], notes, filtered)

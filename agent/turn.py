@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -23,8 +23,8 @@ from typing import Any
 
 from agent import wording
 from agent.attachments import read
-from agent.desk import Places, StaffDesk
-from agent.errors import DeliveryError
+from agent.delivery import ReplyDelivery, customer_question
+from agent.desk import Places
 from agent.graph import SupportAgent
 from agent.ledger import Begun, Ended, Ledger
 from agent.messages import (
@@ -32,17 +32,14 @@ from agent.messages import (
     Answer,
     Attachment,
     Conversation,
-    Delivery,
     Delta,
     Draft,
     Handoff,
-    Shown,
     Withdrawn,
 )
 from agent.metrics import Metrics
 from agent.models.base import Payer
 from agent.models.routing import Models
-from agent.policy import wants_person
 from agent.prompting import HISTORY_MESSAGES
 from agent.rooms import Room, Rooms
 from agent.tracing import point
@@ -59,7 +56,6 @@ MOST_ATTEMPTS = 25
 Not few: a process that dies takes every turn with it that runs beside the one that killed it."""
 RETRY_SECONDS = (0.5, 2.0)
 """Pauses between the tries of a turn in which something unforeseen happened; then it is given up."""
-DELIVERY_SECONDS = (2.0, 10.0)
 LOOK_SECONDS = 1.0
 """How often it is looked whether another process took something in for a running turn."""
 QUIET_SECONDS = 0.4
@@ -101,7 +97,7 @@ class TurnRunner:
         self._models = models
         self._metrics = metrics
         self._shared = shared
-        self._desk = StaffDesk(ledger, connectors, rooms)
+        self._delivery = ReplyDelivery(ledger, agent, connectors, rooms, metrics)
         self._changes: dict[str, asyncio.Event] = {}
         self._refusing = asyncio.Semaphore(20)
         self._background: set[asyncio.Task[None]] = set()
@@ -141,27 +137,34 @@ class TurnRunner:
 
     async def _run(self, run: str) -> None:
         if run.endswith(WITHDRAW):
-            return await self._withdraw(run.removesuffix(WITHDRAW))
+            return await self._delivery.withdraw(run.removesuffix(WITHDRAW))
         if SHARE in run:
             turn, _, where = run.partition(SHARE)
-            return await self._share(run, turn, where)
+            return await self._delivery.share(run, turn, where)
         begun = await self._ledger.begin(run)
         point("begun", run)
         if isinstance(begun, Begun):
             if begun.attempts > MOST_ATTEMPTS and begun.result is None:
                 return await self._give_up(run, None)
-            conversation = str(begun.conversation.address)
-            self._changes[conversation] = asyncio.Event()
-            try:
-                begun = await self._prepare(begun)
-            finally:
-                self._changes.pop(conversation, None)
-        if isinstance(begun, Begun):
-            await self._deliver(begun)
-        elif begun is not None and begun.ran:
+            begun = await self._watched(begun)
+        while isinstance(begun, Begun):
+            if await self._deliver(begun):
+                return
+            # What it rests on was retired while the platform could not be reached.
+            begun = await self._watched(begun)
+        if begun is not None and begun.ran:
             # It ended while it was prepared, or before a crash: nothing of its draft may be left.
             event = Withdrawn(stopped=begun.state == "stopped")
-            await self._show(begun.conversation, begun.turn, event, resumed=begun.attempts > 1)
+            await self._delivery.ended(begun.conversation, begun.turn, event, resumed=begun.attempts > 1)
+
+    async def _watched(self, begun: Begun) -> Begun | Ended | None:
+        """Prepared, while `changed` is heeded."""
+        conversation = str(begun.conversation.address)
+        self._changes[conversation] = asyncio.Event()
+        try:
+            return await self._prepare(begun)
+        finally:
+            self._changes.pop(conversation, None)
 
     async def _prepare(self, begun: Begun) -> Begun | Ended | None:
         """Prepare a reply until one holds. What is returned has it, or has ended otherwise."""
@@ -180,10 +183,12 @@ class TurnRunner:
             if restart:
                 await self._let_it_pass(begun)
             result = await self._drafted(begun, room, public_only=public_only)
-            if result is not None and not public_only and await self._shows_too_much(begun, result):
+            if result is not None and not public_only and await self._delivery.shows_too_much(address, result):
                 public_only = True
                 continue
-            if result is not None and not await self._may_be_shown(result, self._audiences(begun, public_only)):
+            if result is not None and not await self._delivery.stands(
+                result, self._delivery.audiences(begun, public_only)
+            ):
                 continue
             if result is not None and _only_when_sure(begun, room) and not _is_sure(result):
                 await self._ledger.finish(begun.turn, "quiet")
@@ -201,7 +206,7 @@ class TurnRunner:
 
     async def _resumed(self, begun: Begun, result: Answer | Handoff) -> Begun | Ended | None:
         """A turn that was decided before a crash: as it was, or without its reply if what that rests on was retired since."""
-        if await self._may_be_shown(result, self._audiences(begun)):
+        if await self._delivery.stands(result, self._delivery.audiences(begun)):
             return begun
         await self._ledger.reopen(begun.turn)
         return await self._ledger.begin(begun.turn, again=True)
@@ -222,7 +227,7 @@ class TurnRunner:
         """The turn with its result, unless something came in meanwhile."""
         filtered = result.provenance.filtered
         decided = await self._ledger.decide(
-            begun.turn, begun.revision, result, filtered=filtered, customer_question=_asked(begun)
+            begun.turn, begun.revision, result, filtered=filtered, customer_question=customer_question(begun)
         )
         return replace(begun, result=result, ticket=decided.ticket) if decided is not None else None
 
@@ -272,7 +277,7 @@ class TurnRunner:
         silent = _only_when_sure(begun, room) or bool(question.private_reply)
         text = ""
         pending = frozenset(message.id for message in begun.pending)
-        audiences = self._audiences(begun, public_only)
+        audiences = self._delivery.audiences(begun, public_only)
         conversation = replace(conversation, audiences=audiences, pending=pending)
         async with aclosing(self._agent.reply(conversation)) as events:
             async for event in events:
@@ -285,11 +290,11 @@ class TurnRunner:
                         point("drafting", begun.turn)
                         self._first_text(begun)
                     text = event.after(text)
-                    await self._show(conversation.address, _posted_as(begun), Draft(text), begun)
+                    await self._delivery.show(begun, Draft(text))
                     if text == event.text:
                         point("shown", begun.turn)
                 else:
-                    await self._show(conversation.address, _posted_as(begun), event, begun)
+                    await self._delivery.show(begun, event)
         raise AssertionError("a reply ends with an Answer or a Handoff")
 
     async def _with_attachments(self, begun: Begun) -> Conversation:
@@ -324,104 +329,14 @@ class TurnRunner:
         wider = room.audiences != frozenset({PUBLIC}) or any(one.internal for one in begun.conversation.messages)
         return wider and await self._connectors[address.connector].outsiders(address)
 
-    def _audiences(self, begun: Begun, public_only: bool = False) -> frozenset[str]:
-        return frozenset({PUBLIC}) if public_only else self._rooms(begun.conversation.address).audiences
-
-    async def _may_be_shown(self, result: Answer | Handoff, audiences: frozenset[str]) -> bool:
-        """Whether what it rests on is still published, and for who reads here."""
-        return not isinstance(result, Answer) or await self._agent.stands(result, audiences)
-
-    async def _shows_too_much(self, begun: Begun, result: Answer | Handoff) -> bool:
-        """Whether it rests on documents that not everyone may see, where by now someone reads who may not."""
-        if not isinstance(result, Answer) or all(one.audience == PUBLIC for one in result.citations):
+    async def _deliver(self, begun: Begun) -> bool:
+        """Show the decided reply and end the turn; False when it has to be prepared anew."""
+        if not await self._delivery.deliver(begun):
             return False
-        return await self._connectors[begun.conversation.address.connector].outsiders(begun.conversation.address)
-
-    # Showing ---------------------------------------------------------------------------------------------------------
-
-    async def _show(
-        self,
-        address: Address,
-        turn: str,
-        event: Shown,
-        begun: Begun | None = None,
-        *,
-        resumed: bool = False,
-        ticket: int | None = None,
-    ) -> None:
-        question = replace(begun.question, reply_in=begun.reply_in) if begun is not None else None
-        resumed = resumed or (begun is not None and (begun.attempts > 1 or begun.again_of is not None))
-        delivery = Delivery(address, turn, event, question, resumed, ticket)
-        await self._connectors[address.connector].deliver(delivery)
-
-    async def _deliver(self, begun: Begun) -> None:
-        """Show the decided reply, tell staff where that is due, and end the turn."""
-        assert begun.result is not None
-        address, result = begun.conversation.address, begun.result
-        try:
-            if await self._shows_too_much(begun, result):
-                assert isinstance(result, Answer)
-                room = self._rooms(address)
-                result = Handoff(
-                    "policy", wording.REFUSED.format(next=room.handoff_message), "An outsider reads along."
-                )
-            await self._tried(
-                lambda: self._show(address, _posted_as(begun), result, begun, ticket=begun.ticket), DELIVERY_SECONDS
-            )
-        except DeliveryError as error:
-            _log.error("The reply of the turn %s could not be shown: %s", begun.turn, error)
-            if self._metrics is not None:
-                self._metrics.delivery_failed(address.connector)
-            await self._ledger.undelivered(begun.turn, str(error), customer_question=_asked(begun))
-            await self._desk.tell_of(begun.turn)
-            return
-        point("delivered", begun.turn)
-        if begun.ticket is not None:
-            await self._desk.tell(begun.ticket)
-        failed = isinstance(result, Handoff) and result.reason == "failed"
-        state = "failed" if failed else "handed_off" if isinstance(result, Handoff) else "answered"
-        await self._ledger.finish(begun.turn, state, result.summary if isinstance(result, Handoff) and failed else "")
-        point("finished", begun.turn)
-        self._count(begun, result, state)
         # With the reply, and what may have come meanwhile is counted by the next turn.
         if len(begun.conversation.messages) + 1 >= HISTORY_MESSAGES:
-            self._in_background(self._summarise(address))
-
-    async def _tried(self, work: Callable[[], Awaitable[None]], pauses: tuple[float, ...]) -> None:
-        for pause in pauses:
-            try:
-                return await work()
-            except DeliveryError as error:
-                if error.gone or error.token:
-                    raise
-                _log.warning("A reply is shown later: %s", error)
-                await asyncio.sleep(pause)
-        await work()
-
-    async def _withdraw(self, turn: str) -> None:
-        """The question was deleted: nothing of its answer is left."""
-        address = await self._ledger.withdraw(turn)
-        if address is not None:
-            await self._show(address, turn, Withdrawn())
-
-    async def _share(self, run: str, turn: str, where: str) -> None:
-        """An answer that one person got is shown to all in the room, or in a thread of it, once."""
-        found = await self._ledger.answer(turn)
-        if found is None:
-            return
-        answer, question = found
-        channel, _, thread = where.removeprefix(question.address.channel).partition("/")
-        if channel:
-            return
-        address = replace(question.address, thread=thread)
-        if any(one.audience != PUBLIC for one in answer.citations) and (
-            await self._connectors[address.connector].outsiders(address)
-        ):
-            return
-        open_question = replace(question, private_reply="", reply_in="", address=address)
-        # A second run looks for the post of the first.
-        delivery = Delivery(address, run, answer, open_question, resumed=True)
-        await self._connectors[address.connector].deliver(delivery)
+            self._in_background(self._summarise(begun.conversation.address))
+        return True
 
     # When nothing helps ----------------------------------------------------------------------------------------------
 
@@ -445,11 +360,6 @@ class TurnRunner:
         if self._metrics is not None:
             self._metrics.first_text((datetime.now(UTC) - begun.question.sent_at).total_seconds())
 
-    def _count(self, begun: Begun, result: Answer | Handoff, state: str) -> None:
-        if self._metrics is not None:
-            seconds = (datetime.now(UTC) - begun.question.sent_at).total_seconds()
-            self._metrics.turn(state, seconds, result.provenance)
-
     async def _summarise(self, address: Address) -> None:
         conversation = await self._ledger.conversation(str(address))
         if conversation is None:
@@ -462,21 +372,6 @@ class TurnRunner:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-
-def _posted_as(begun: Begun) -> str:
-    """The turn whose posts show the reply: an edited question's are those of the first answer."""
-    return begun.again_of or begun.turn
-
-
-def _asked(begun: Begun) -> str:
-    """What the customer asked, for the staff's ticket. Who only asks for a person asked something before."""
-    texts = list(dict.fromkeys(message.text for message in begun.pending))
-    if all(message.wants_person or wants_person(message.text) for message in begun.pending):
-        pending = {message.id for message in begun.pending}
-        before = [one for one in begun.conversation.messages if one.role == "customer" and one.id not in pending]
-        texts = [one.text for one in before[-1:]] + texts
-    return "\n".join(texts)
 
 
 def _without_internal(conversation: Conversation) -> Conversation:

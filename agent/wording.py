@@ -37,6 +37,7 @@ def greeting(company: str) -> str:
 SLOW_DOWN = "That was a lot at once. Please give me a moment, then ask again."
 BUSY = "Very many people are writing to us right now. {next}"
 LATE = "I'm sorry that you had to wait: this reached me late. {next}"
+OUTDATED = "What this answer was based on has changed since, so it is not shown here. Please ask again."
 
 
 # Why a file was not read: what stands behind "I could not read NAME:".

@@ -150,7 +150,6 @@ async def once(choice: str, prompt: Prompt = PLAIN, **changed: Any) -> tuple[Dia
 async def test_a_conversation(server: DialectServer, backend: OpenAICompatible) -> None:
     first = await ask(backend, PLAIN)
     assert text_of(first) == TEXT
-    assert len([chunk for chunk in first if chunk.text]) > 1
     assert first[-1].finish == "stop"
     later = replace(PLAIN, messages=(*ASKED, PromptMessage("assistant", TEXT), PromptMessage("user", "And then?")))
     assert text_of(await ask(backend, later)) == TEXT

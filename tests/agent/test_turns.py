@@ -22,6 +22,7 @@ from agent.messages import (
     Attachment,
     Citation,
     Deleted,
+    Delivery,
     Draft,
     Edited,
     Feedback,
@@ -579,6 +580,47 @@ async def test_fault_091_what_is_retired_before_it_is_sent_is_not_shown(
         said = await here.ledger.conversation(str(gone.address))
         assert said is not None
         assert [(one.role, one.outcome) for one in said.messages] == [("customer", None), ("agent", "handoff")]
+
+
+async def test_fault_091_what_is_retired_while_the_platform_is_away_is_not_shown(
+    database: Path | str, knowledge: KnowledgeBase
+) -> None:
+    class Away(MemoryConnector):
+        refused = 0
+        is_away = True
+
+        async def deliver(self, delivery: Delivery, /) -> None:
+            if self.is_away and isinstance(delivery.event, Answer | Handoff):
+                self.refused += 1
+                raise DeliveryError("The platform cannot be reached.")
+            await super().deliver(delivery)
+
+    connector = Away()
+    model = ScriptedModel(ANSWER, "I do not know. [[unsure]]")
+    async with place(database, knowledge, model, connector=connector) as here:
+        asked = await here.say(1, ASKED)
+        await here.until(lambda: connector.refused)
+        await knowledge.retire(["cancel"], Act("anna"))
+        connector.is_away = False
+        result = await here.answered(asked)
+        assert isinstance(result, Handoff) or all(one.document != "cancel" for one in result.citations)
+        assert connector.refused == 1
+        finals = [one.event for one in connector.deliveries if isinstance(one.event, Answer | Handoff)]
+        assert finals == [result]
+
+
+async def test_an_answer_that_rests_on_what_was_retired_is_not_shared(
+    database: Path | str, knowledge: KnowledgeBase
+) -> None:
+    async with place(database, knowledge, ScriptedModel(ANSWER)) as here:
+        asked = await here.say(1, ASKED, thread="private-U1", private_reply="https://hooks.example/1")
+        assert isinstance(await here.answered(asked), Answer)
+        await knowledge.retire(["cancel"], Act("anna"))
+        there = Address("memory", "T1", "C1")
+        await here.turns.receive(Shared(asked.id, there, "U1", datetime.now(UTC)))
+        await here.until(lambda: len(here.connector.shown) == 2)
+        last = here.connector.deliveries[-1]
+        assert (last.address, last.event) == (there, Answer(wording.OUTDATED))
 
 
 async def test_feedback_is_kept(database: Path | str, knowledge: KnowledgeBase) -> None:

@@ -40,7 +40,12 @@ def serving(server: AnyServer) -> Iterator[AnyServer]:
             ready.set()
             await over.wait()
         finally:
+            connections = runner.server
             await runner.cleanup()
+            # Whoever was being accepted just then has a connection only now.
+            await asyncio.sleep(0.01)
+            if connections is not None:
+                await connections.shutdown(0.1)
 
     def run() -> None:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
