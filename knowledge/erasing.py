@@ -37,7 +37,8 @@ class Erased:
 def erase(connection: Connection, ids: Sequence[str], author: str, why: str, *, before_newest: bool) -> list[Erased]:
     """Do it, in the transaction that `connection` is in; with `before_newest` all but the newest revision of each.
 
-    Raises `KnowledgeError` for a document that is not there, and for one whose newest revision is not what customers see.
+    What is erased already is in the result with no revisions: whoever was interrupted does it again.
+    Raises `KnowledgeError` for a document that never was there, and for one whose newest revision is not what customers see.
     """
     now = datetime.now(UTC)
     edition = 1 + int(
@@ -46,12 +47,17 @@ def erase(connection: Connection, ids: Sequence[str], author: str, why: str, *, 
     done: list[Erased] = []
     for one in ids:
         row = connection.execute(select(documents).where(documents.c.id == one)).one_or_none()
-        if row is None:
+        if row is not None:
+            done.append(
+                _before_newest(connection, row) if before_newest else _wholly(connection, row, author, why, now)
+            )
+            continue
+        before = [erasure for erasure in erasures_of(connection) if erasure.document == one]
+        if before_newest or not before:
             raise KnowledgeError(f"There is no document {one!r}.", "List them with: frontdesk knowledge list --all")
-        done.append(_before_newest(connection, row) if before_newest else _wholly(connection, row, author, why, now))
-    done = [one for one in done if one.revisions]
-    if not done:
-        return []
+        done.append(Erased(one, 0, 0, before[-1].origin, before[-1].source))
+    if not any(one.revisions for one in done):
+        return done
     connection.execute(insert(editions), {"number": edition, "at": now})
     own = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     for key in ("edition", ERASED_AT):
@@ -59,7 +65,9 @@ def erase(connection: Connection, ids: Sequence[str], author: str, why: str, *, 
         connection.execute(new.on_conflict_do_update(index_elements=[state.c.key], set_={"value": str(edition)}))
     if before_newest:
         noted = {"act": "erased", "author": author, "at": now, "why": why, "edition": edition}
-        connection.execute(insert(acts), [{"document": one.document, "revision": None, **noted} for one in done])
+        connection.execute(
+            insert(acts), [{"document": one.document, "revision": None, **noted} for one in done if one.revisions]
+        )
     return done
 
 

@@ -97,6 +97,9 @@ async def test_nothing_of_it_is_left_in_any_file(
     assert (found_in(data), found_in_tables(database)) == ([], [])
     assert (await texts(base, "dogs"))[0] == "Dogs are welcome in every room."
     assert all(part.ok for part in await base.verify())
+    # Whoever was interrupted does it once more.
+    (again,), left = await base.erase(["doors"], ANNA)
+    assert (again.document, again.revisions, again.source, left) == ("doors", 0, "doors.md", "")
     # What is known of it still.
     assert await base.newest("doors") is None
     (gone,) = await base.erasures()
@@ -146,12 +149,14 @@ async def test_what_was_said_before_goes_alone(
         await base.erase(["doors"], ANNA, before_newest=True)
     await base.publish(["doors"], ANNA)
     done, _ = await base.erase(["doors", "pets"], ANNA, before_newest=True)
-    assert [(one.document, one.revisions) for one in done] == [("doors", 1)]
+    assert [(one.document, one.revisions) for one in done] == [("doors", 1), ("pets", 0)]
     await base.bring_up()
     assert (found_in(tmp_path / "data"), found_in_tables(database)) == ([], [])
     assert (await texts(base, "desk"))[0] == "Ask at the desk."
     assert [event.what for event in await base.history("doors")] == ["written", "published", "erased"]
-    assert await base.erase(["doors"], ANNA, before_newest=True) == ([], "")
+    edition = base._open_library().edition()
+    assert [one.revisions for one in (await base.erase(["doors"], ANNA, before_newest=True))[0]] == [0]
+    assert base._open_library().edition() == edition
     with pytest.raises(KnowledgeError, match="no revision 1"):
         await base.edit(replace(old.document, text="Late."), 1, ANNA)
 

@@ -57,6 +57,8 @@ async def erase(
 async def _ask(knowledge: KnowledgeBase, document_ids: Sequence[str], *, before_newest: bool) -> None:
     for one in document_ids:
         newest = await knowledge.newest(one)
+        if newest is None and any(gone.document == one for gone in await knowledge.erasures()):
+            continue
         if newest is None:
             raise KnowledgeError(f"There is no document {one!r}.", "List them with: frontdesk knowledge list --all")
         what = "what it said before" if before_newest else "with its history"
@@ -68,6 +70,12 @@ async def _ask(knowledge: KnowledgeBase, document_ids: Sequence[str], *, before_
 
 def _tell(done: Sequence[Erased], turns: Sequence[str], conversations: Sequence[str], *, before_newest: bool) -> None:
     for one in done:
+        if not one.revisions and before_newest:
+            say(f"{one.document} says nothing but its newest revision.")
+            continue
+        if not one.revisions:
+            say(f"{one.document} was erased before. It was seen to once more that nothing of it is left.")
+            continue
         what = f"what {one.document} said before revision {one.newest}" if before_newest else one.document
         say(f"Erased {what}. Nothing of it can be brought back.")
         file = Path(one.origin.place, one.source)
@@ -78,8 +86,6 @@ def _tell(done: Sequence[Erased], turns: Sequence[str], conversations: Sequence[
             )
         if one.origin.kind == "page" and not before_newest:
             say(f"Its page may still be there: {one.origin.place}. It is not taken in again.", "yellow")
-    if not done:
-        say("There is nothing to erase: the newest revision is the only one.")
     if turns:
         say(
             f"Erased {len(turns)} answers that quoted it. What was posted stays on the platform until somebody deletes it there:"
@@ -88,7 +94,7 @@ def _tell(done: Sequence[Erased], turns: Sequence[str], conversations: Sequence[
             say(f"  {conversation}")
         if len(conversations) > _SHOWN:
             say(f"  and {len(conversations) - _SHOWN} more conversations")
-    if done:
+    if any(one.revisions for one in done):
         say("Backups, exports and files of your own still hold what they held.", "dim")
 
 
