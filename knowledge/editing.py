@@ -109,7 +109,10 @@ class Editing:
         return await asyncio.to_thread(self._edit, document, base, act, way)
 
     async def publish(self, document_ids: Iterable[str], act: Act, revision: int | None = None) -> list[Stored]:
-        """Let customers see the newest revision of these documents, or this one. Returns those that have changed by it."""
+        """Let customers see the newest revision of these documents, or this one. Returns those that have changed by it.
+
+        A retired document is back as it was, unless somebody has written a newer text since. All or none are published.
+        """
         return await asyncio.to_thread(self._publish, list(dict.fromkeys(document_ids)), act, revision)
 
     async def retire(self, document_ids: Iterable[str], act: Act) -> list[Stored]:
@@ -212,17 +215,21 @@ class Editing:
             newest = library.newest(one)
             if newest is None:
                 raise _unknown(one)
-            number = newest.latest if revision is None else revision
+            number = _to_publish(newest) if revision is None else revision
             if newest.state == "published" and newest.published == number:
                 continue
             stored = library.document(one, number)
             if stored is None:
                 raise _no_revision(one, number)
             changed.append(stored)
-        publish = [
-            ToPublish(one.document.id, one.revision, _live(one.document, replace(act, publish=True), library) or ())
-            for one in changed
-        ]
+        publish = []
+        for stored in changed:
+            try:
+                live = _live(stored.document, replace(act, publish=True), library) or ()
+            except KnowledgeError as error:
+                others = " Nothing was published." if len(changed) > 1 else ""
+                raise KnowledgeError(error.message + others, error.hint) from error
+            publish.append(ToPublish(stored.document.id, stored.revision, live))
         if publish:
             library.publish(Changes(act.author, act.why, publish=publish, by_hand=True))
         return [_found(library, one.document.id, one.revision) for one in changed]
@@ -323,6 +330,14 @@ def _live(document: Document, act: Act, library: Library | None) -> Sequence[Pas
                 "If customers may see it all the same, add: --confirm",
             )
     return cut(document)
+
+
+def _to_publish(newest: Stored) -> int:
+    """The revision that publishing means when none is named."""
+    written_since = newest.at >= newest.changed_at
+    if newest.state == "retired" and newest.published is not None and not written_since:
+        return newest.published
+    return newest.latest
 
 
 def _paragraphs(document: Document) -> list[str]:

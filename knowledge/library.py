@@ -474,4 +474,5 @@ def _stored(row: Row[Any], *, text: str) -> Stored:
         why=row.why,
         changed_by=row.changed_by,
         changed_at=row.changed_at,
+        edition=row.edition,
     )

@@ -227,7 +227,9 @@ async def publish(
         ids = list(document_ids)
         if everything:
             ids += [
-                one.document.id for one in await knowledge.all_documents() if one.state != "retired" and one.has_draft
+                one.document.id
+                for one in await knowledge.all_documents()
+                if one.state != "retired" and one.has_draft and one.is_new
             ]
         changed = await knowledge.publish(ids, signature.act(publish=True, confirmed=confirmed), revision)
         live = await bring_up(knowledge, Console(stderr=True)) if changed else False
