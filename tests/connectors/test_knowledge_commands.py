@@ -251,3 +251,14 @@ def test_erasing_says_what_went_and_what_it_cannot_reach(typed: Type, tmp_path: 
     assert of(typed("history", "refunds", "--json"))["state"] == "erased"
     assert "was erased" in typed("add", "docs/refunds.md").errors
     assert typed("add", "docs/refunds.md", "--anyway").code == 0
+
+
+def test_the_list_shows_what_customers_see(typed: Type, refunds: Path) -> None:
+    typed("add", "refunds.md", "--publish")
+    typed("edit", "refunds", "--audience", "internal", "--title", "Not yet")
+    assert typed("list").lines == ["refunds\tRefunds\tpublic\t\tpublished, draft 2"]
+    assert typed("list", "--audience", "internal").lines == [
+        "No document is like that. See all: frontdesk knowledge list --all"
+    ]
+    (row,) = of(typed("list", "--json"))["documents"]
+    assert (row["audience"], row["revision"], row["published"], row["latest"]) == ("public", 1, 1, 2)

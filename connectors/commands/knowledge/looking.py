@@ -46,17 +46,19 @@ async def list_documents(
 ) -> None:
     """List the documents by id."""
     async with opened(options) as knowledge:
+        everything = await knowledge.all_documents()
+        # As customers see them: a draft may be for others.
+        shown = {one.document.id: one for one in await knowledge.documents()}
         stored = [
             one
-            for one in await knowledge.all_documents()
+            for one in (shown.get(newest.document.id, newest) for newest in everything)
             if one.state in states
             and audience in (None, one.document.audience)
             and (tag is None or tag in one.document.tags)
         ]
-        empty = not stored and not await knowledge.all_documents()
     if as_json:
         print_json({"documents": [document_json(one) for one in stored]})
-    elif empty:
+    elif not everything:
         say("The knowledge base is empty. Bring documents in with: frontdesk knowledge sync DIR")
     elif not stored:
         say(f"No document is like that. See all: {typed('knowledge', 'list', '--all')}")
