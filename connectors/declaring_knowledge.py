@@ -118,7 +118,7 @@ def sync(
 def add(options: Options, /, files: tuple[str, ...], sitemap: bool, **values: Any) -> None:
     """Take in files, or pages from the web, as drafts.
 
-    A page is looked at again from time to time, and what has changed on it is taken over.
+    A page is looked at again from time to time, and what has changed on it is taken over; so are new pages of a sitemap.
     """
     pages = [one for one in files if one.lower().startswith(("http://", "https://"))]
     if pages and len(pages) < len(files):
@@ -417,14 +417,20 @@ def bring_in(
 @click.option(
     "--older-than", type=click.FloatRange(0), default=0.0, metavar="HOURS", help="Only those not looked at since."
 )
+@click.option("--forget", metavar="URL", help="Instead: no longer follow this sitemap.")
 @_json
 @everywhere
 @click.pass_obj
-def recheck(options: Options, older_than: float, as_json: bool) -> None:
-    """Look again at the web pages of documents.
+def recheck(options: Options, older_than: float, forget: str | None, as_json: bool) -> None:
+    """Look again at the web pages of documents, and for new pages in sitemaps.
 
     What has changed on them is taken over. `frontdesk run` does so by itself, as often as `pages_recheck_hours` says.
     """
+    from connectors.commands.knowledge.paging import forget as forget_sitemap
     from connectors.commands.knowledge.paging import recheck
 
+    if forget is not None:
+        if not run_work(forget_sitemap(options, forget)):
+            sys.exit(1)
+        return
     run_work(recheck(options, timedelta(hours=older_than), as_json=as_json))

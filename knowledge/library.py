@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, func, select, text, update
 
 from knowledge import erasing
 from knowledge.database import reading, whereabouts, writing, written_anew
 from knowledge.documents import Document, Erasure, Event, IndexEntry, Origin, Passage, Stored
 from knowledge.erasing import Erased
+from knowledge.kept_pages import KeptPages
 from knowledge.kept_vectors import KeptVectors
-from knowledge.pages import Seen
 from knowledge.publishing import Changes, apply, slices
 from knowledge.tables import (
     acts,
@@ -30,7 +30,6 @@ from knowledge.tables import (
     erasures,
     files,
     metadata,
-    pages,
     passages,
     revisions,
     state,
@@ -59,16 +58,6 @@ class PassageRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownPage:
-    """A web page that documents come from. `problem` says why it cannot be had any more, since when."""
-
-    url: str
-    seen: Seen
-    problem: str = ""
-    failing_since: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ShownText:
     """A text that a search may show, to those who belong to all of `audiences`."""
 
@@ -76,7 +65,7 @@ class ShownText:
     audiences: frozenset[str]
 
 
-class Library(KeptVectors):
+class Library(KeptVectors, KeptPages):
     """The verbs over the tables. Every one raises `StoreError` when the database cannot be used."""
 
     def __init__(self, engine: Engine) -> None:
@@ -320,55 +309,6 @@ class Library(KeptVectors):
         with reading(self._engine) as connection:
             rows = connection.execute(query.where(documents.c.origin == origin.kind, documents.c.place == origin.place))
             return [_stored(row, text="") for row in rows]
-
-    def pages(self, before: datetime) -> list[KnownPage]:
-        """The pages that were last looked at before then and that a document still comes from, by address."""
-        alive = select(documents.c.place).where(documents.c.origin == "page", documents.c.state != "retired")
-        query = select(pages).where(pages.c.checked_at <= before, pages.c.url.in_(alive)).order_by(pages.c.url)
-        with reading(self._engine) as connection:
-            return [
-                KnownPage(row.url, Seen(row.etag, row.last_modified, row.digest), row.problem, row.failing_since)
-                for row in connection.execute(query)
-            ]
-
-    def lost_pages(self) -> list[tuple[KnownPage, list[str]]]:
-        """The pages that could not be had the last time, and the ids of the published documents that come from each."""
-        query = (
-            select(pages.c.url, pages.c.problem, pages.c.failing_since, documents.c.id)
-            .join(documents, (documents.c.origin == "page") & (documents.c.place == pages.c.url))
-            .where(pages.c.problem != "", _PUBLISHED)
-        )
-        found: dict[str, tuple[KnownPage, list[str]]] = {}
-        with reading(self._engine) as connection:
-            for row in connection.execute(query.order_by(pages.c.failing_since, pages.c.url, documents.c.id)):
-                known = KnownPage(row.url, Seen(), row.problem, row.failing_since)
-                found.setdefault(row.url, (known, []))[1].append(row.id)
-        return list(found.values())
-
-    def claim_page(self, url: str, before: datetime) -> bool:
-        """Whether nobody else has looked at this page since then; from now on somebody has."""
-        now = datetime.now(UTC)
-        with writing(self._engine) as connection:
-            claim = update(pages).where(pages.c.url == url, pages.c.checked_at <= before).values(checked_at=now)
-            return connection.execute(claim).rowcount == 1
-
-    def note_page(self, url: str, seen: Seen, problem: str = "") -> None:
-        """Note that a page was looked at now, and why it could not be had, if so."""
-        now = datetime.now(UTC)
-        with writing(self._engine) as connection:
-            since = connection.execute(select(pages.c.failing_since).where(pages.c.url == url)).scalar()
-            connection.execute(delete(pages).where(pages.c.url == url))
-            connection.execute(
-                insert(pages).values(
-                    url=url,
-                    etag=seen.etag,
-                    last_modified=seen.last_modified,
-                    digest=seen.digest,
-                    checked_at=now,
-                    problem=problem,
-                    failing_since=(since or now) if problem else None,
-                )
-            )
 
     def folders(self) -> list[tuple[str, int]]:
         """The folders that published documents come from, and how many come from each."""

@@ -17,7 +17,8 @@ from knowledge.editing import Act, Editing
 from knowledge.erasing import Forbidden
 from knowledge.errors import ConflictError, FrontdeskError, KnowledgeError, PageError, ReaderError
 from knowledge.jail import Jail
-from knowledge.library import KnownPage, Library
+from knowledge.kept_pages import KnownPage, KnownSitemap
+from knowledge.library import Library
 from knowledge.pages import STAYS, Page, Pages, Seen, read_page
 from knowledge.publishing import Changes, NewRevision, content_hash, cut
 from knowledge.readers import Reading
@@ -106,12 +107,17 @@ class PageKeeping(Editing):
     ) -> PagesReport:
         """Look at every page again that was last looked at longer ago than that, and take over what has changed there.
 
+        So with sitemaps: pages that they list anew are added.
+
         What a person has edited or retired since stays, and is told; so does what can no longer be had.
         """
         library = await asyncio.to_thread(self._open_library)
         before = datetime.now(UTC) - older_than
-        known = await asyncio.to_thread(library.pages, before)
         tally, report = _Tally(), progress or (lambda what, done, total: None)
+        known = await asyncio.to_thread(library.pages, before)
+        for sitemap in await asyncio.to_thread(library.sitemaps, before):
+            if await asyncio.to_thread(library.claim_sitemap, sitemap.url, before):
+                await self._look_for_new(library, sitemap, pages, tally, report)
         if not known:
             return tally.report()
         with Jail(await asyncio.to_thread(self._load_readers)) as jail:
@@ -122,6 +128,47 @@ class PageKeeping(Editing):
                     await self._recheck(library, one, pages, jail, tally)
             report("Looking at pages again", len(known), len(known))
         return tally.report()
+
+    async def _look_for_new(
+        self, library: Library, sitemap: KnownSitemap, pages: Pages, tally: _Tally, report: Progress
+    ) -> None:
+        """Take in the pages that a sitemap lists and that were never here."""
+        try:
+            listed = await pages.sitemap(sitemap.url)
+        except PageError as error:
+            tally.fail(sitemap.url, error)
+            return
+        erased = {one.origin.place for one in await asyncio.to_thread(library.erasures)}
+        urls = [url for url in listed.urls if url not in erased]
+        act = Act(sitemap.author, f"listed in {sitemap.url}", sitemap.publish)
+
+        def described(document: Document) -> Document:
+            return replace(
+                document,
+                audience=sitemap.audience or document.audience,
+                tags=sitemap.tags or document.tags,
+                review_by=sitemap.review_by or document.review_by,
+            )
+
+        done = await self.add_pages(urls, act, pages, change=described, known=True, progress=report)
+        tally.added += done.added
+        tally.failed += done.failed
+        tally.notes += done.notes
+
+    async def follow_sitemap(self, sitemap: KnownSitemap) -> None:
+        """From now on take in what this sitemap lists anew whenever pages are looked at again."""
+        library = await asyncio.to_thread(self._open_library)
+        await asyncio.to_thread(library.follow_sitemap, sitemap)
+
+    async def forget_sitemap(self, url: str) -> bool:
+        """No longer follow a sitemap; its pages stay. Returns whether it was followed."""
+        library = await asyncio.to_thread(self._open_library)
+        return await asyncio.to_thread(library.forget_sitemap, url)
+
+    async def sitemaps(self) -> list[KnownSitemap]:
+        """The sitemaps that are followed."""
+        library = await asyncio.to_thread(self._open_library)
+        return await asyncio.to_thread(library.sitemaps)
 
     async def lost_pages(self) -> list[tuple[KnownPage, list[str]]]:
         """The pages that could not be had the last time, why and since when, with the published documents that come from them."""

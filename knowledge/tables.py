@@ -10,6 +10,7 @@ They are made and changed by `knowledge.migrations` alone; a test compares the t
     vectors     of passages, by embedder and text
     files       what the last sync of a folder read
     pages       web pages that documents come from, and what was noted when they were last fetched
+    sitemaps    whose new pages are taken in, too, and how
     erasures    documents that were erased: no text, but by whom, when and why
 """
 
@@ -166,6 +167,19 @@ pages = Table(
     # Why it could not be had the last time, and since when; empty when it could.
     Column("problem", Text, nullable=False),
     Column("failing_since", UtcDateTime),
+)
+
+sitemaps = Table(
+    "sitemaps",
+    metadata,
+    Column("url", Text, primary_key=True),
+    # Who wants its pages, and what is said of each.
+    Column("author", Text, nullable=False),
+    Column("publish", Boolean, nullable=False),
+    Column("audience", Text),
+    Column("tags", JSON, nullable=False),
+    Column("review_by", Date),
+    Column("checked_at", UtcDateTime, nullable=False),
 )
 
 erasures = Table(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from aiohttp.web import Response
 from sqlalchemy import update
 
 from knowledge import tables
@@ -16,6 +17,7 @@ from knowledge.base import KnowledgeBase
 from knowledge.database import Source
 from knowledge.documents import Document
 from knowledge.editing import Act
+from knowledge.kept_pages import KnownSitemap
 from knowledge.pages import Pages
 from tests.servers.running import serving
 from tests.servers.site import Site
@@ -203,3 +205,37 @@ async def test_an_erased_page_is_not_asked_for_and_not_added_again(
     (failed,) = (await base.add_pages([url], ANNA, pages)).failed
     assert "was erased by anna" in failed.reason
     assert len((await base.add_pages([url], ANNA, pages, twins=True)).added) == 1
+
+
+async def test_new_pages_of_a_sitemap_are_taken_in_as_the_first_were(
+    base: KnowledgeBase, pages: Pages, site: Site
+) -> None:
+    listed = ["refunds"]
+
+    def sitemap(request: object) -> Response:
+        return site._sitemap("urlset", "url", *(f"{site.url}/{name}" for name in listed))
+
+    site._on_sitemap_xml = sitemap  # type: ignore[method-assign]
+    url = f"{site.url}/sitemap.xml"
+    await base.add_pages([f"{site.url}/refunds"], ANNA, pages)
+    await base.follow_sitemap(KnownSitemap(url, "anna", True, "internal", ("web",)))
+    again = await base.recheck_pages(pages)
+    assert (again.added, again.unchanged) == ((), 1)
+    listed += ["latin", "gone", "guide.md"]
+    assert (await base.recheck_pages(pages, older_than=timedelta(hours=1))).added == ()
+    again = await base.recheck_pages(pages)
+    assert [one.origin.place for one in again.added] == [f"{site.url}/latin", f"{site.url}/guide.md"]
+    assert {(one.state, one.author, one.document.audience, one.document.tags) for one in again.added} == {
+        ("published", "anna", "internal", ("web",))
+    }
+    assert [one.file for one in again.failed] == [f"{site.url}/gone"]
+    # Neither what was retired nor what was erased comes back by it.
+    await base.retire([again.added[0].document.id], ANNA)
+    await base.erase([again.added[1].document.id], ANNA)
+    listed.remove("gone")
+    again = await base.recheck_pages(pages)
+    assert (again.added, again.failed) == ((), ())
+    assert await base.forget_sitemap(url)
+    assert not await base.forget_sitemap(url)
+    listed.append("packed")
+    assert (await base.recheck_pages(pages)).added == ()

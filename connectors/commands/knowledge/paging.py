@@ -28,6 +28,7 @@ from connectors.commands.options import Options
 from connectors.composition import build_pages, read_settings
 from knowledge.base import KnowledgeBase
 from knowledge.errors import FrontdeskError
+from knowledge.kept_pages import KnownSitemap
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +61,10 @@ async def add_pages(
             done = await knowledge.add_pages(
                 wanted, act, pages, change=fields.applied, twins=twins, known=sitemap, progress=bars
             )
+        for url in urls if sitemap else ():
+            await knowledge.follow_sitemap(
+                KnownSitemap(url, act.author, publish, fields.audience, fields.tags, fields.review_by)
+            )
         live = await bring_up(knowledge, errors) if publish and done.added else False
     if as_json:
         failed = [asdict(one) for one in done.failed]
@@ -81,7 +86,7 @@ async def recheck_always(knowledge: KnowledgeBase, settings: Settings) -> None:
         try:
             async with build_pages(settings) as pages:
                 done = await knowledge.recheck_pages(pages, older_than=timedelta(hours=hours))
-            if done.changed:
+            if done.changed or done.added:
                 await knowledge.bring_up()
             for failure in done.failed:
                 _log.warning("The page %s could not be taken over: %s", failure.file, failure.reason)
@@ -92,19 +97,38 @@ async def recheck_always(knowledge: KnowledgeBase, settings: Settings) -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
+async def forget(options: Options, url: str) -> bool:
+    """No longer follow a sitemap. Returns whether it was followed."""
+    async with opened(options) as knowledge:
+        followed = await knowledge.forget_sitemap(url)
+        others = await knowledge.sitemaps()
+    say(f"{url} is followed no more; its pages stay." if followed else f"{url} is not a sitemap that is followed.")
+    for one in others:
+        say(f"Followed: {one.url}", "dim")
+    return followed
+
+
 async def recheck(options: Options, older_than: timedelta, *, as_json: bool) -> None:
     """Look at the web pages again, and take over what has changed on them."""
     errors = Console(stderr=True)
     async with opened(options) as knowledge, build_pages(read_settings(options.config, options.data)) as pages:
         with progress(errors) as bars:
             done = await knowledge.recheck_pages(pages, older_than=older_than, progress=bars)
-        if done.changed:
+        if done.changed or done.added:
             await bring_up(knowledge, errors)
     if as_json:
         failed, kept = [asdict(one) for one in done.failed], [asdict(one) for one in done.kept]
-        print_json({"changed": done.changed, "unchanged": done.unchanged, "failed": failed, "kept": kept})
+        print_json(
+            {
+                "added": len(done.added),
+                "changed": done.changed,
+                "unchanged": done.unchanged,
+                "failed": failed,
+                "kept": kept,
+            }
+        )
     else:
-        say(f"Changed {done.changed}, unchanged {done.unchanged} pages.")
+        say(f"Added {len(done.added)}, changed {done.changed}, unchanged {done.unchanged} pages.")
         if done.failed:
             many = len(done.failed) > 1
             what = (

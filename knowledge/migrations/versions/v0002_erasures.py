@@ -1,4 +1,4 @@
-"""What was erased, by whom, when and why."""
+"""What was erased, by whom, when and why; and the sitemaps that are followed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Make the tables."""
     op.create_table(
         "erasures",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
@@ -24,4 +24,14 @@ def upgrade() -> None:
         sa.Column("author", sa.Text, nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("why", sa.Text, nullable=False),
+    )
+    op.create_table(
+        "sitemaps",
+        sa.Column("url", sa.Text, primary_key=True),
+        sa.Column("author", sa.Text, nullable=False),
+        sa.Column("publish", sa.Boolean, nullable=False),
+        sa.Column("audience", sa.Text),
+        sa.Column("tags", sa.JSON, nullable=False),
+        sa.Column("review_by", sa.Date),
+        sa.Column("checked_at", sa.DateTime(timezone=True), nullable=False),
     )
