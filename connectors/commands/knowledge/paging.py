@@ -76,7 +76,7 @@ async def add_pages(
         tell_added(done.added, live=live, as_json=False)
         tell_failures(done.failed, "pages")
     tell(errors, [*notes, *done.notes])
-    return bool(done.added or (done.unchanged and not done.failed))
+    return bool(done.added or done.unchanged)
 
 
 async def recheck_always(knowledge: KnowledgeBase, settings: Settings) -> None:
@@ -130,13 +130,12 @@ async def recheck(options: Options, older_than: timedelta, *, as_json: bool) -> 
     else:
         say(f"Added {len(done.added)}, changed {done.changed}, unchanged {done.unchanged} pages.")
         if done.failed:
-            many = len(done.failed) > 1
             what = (
-                "pages could not be taken over; their copies stay"
-                if many
-                else "page could not be taken over; its copy stays"
+                "pages could not be had; what is here of them"
+                if len(done.failed) > 1
+                else "page could not be had; its copy"
             )
-            say(f"{len(done.failed)} {what}:", "yellow")
+            say(f"{len(done.failed)} {what} stays:", "yellow")
             for failure in done.failed:
                 say(f"  {failure.file}: {failure.reason}")
         tell_kept(done.kept)
