@@ -42,7 +42,7 @@ async def erase(
         answers = await ledger.erase_answers(allowed)
         whole = await bring_up(knowledge, errors) if done else True
     if left:
-        tell(errors, [f"The database's files still hold it: {left}. Erase something else later, or run VACUUM on it."])
+        tell(errors, [f"The database's files still hold it: {left}. To try again, type the same once more."])
     if not whole:
         tell(errors, ["The search index still holds words of it, until it is built: frontdesk knowledge rebuild"])
     if as_json:
