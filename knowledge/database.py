@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,12 @@ from knowledge.errors import StoreError
 
 Source = Path | str
 """Where the database is: the data directory, or the URL of a PostgreSQL database."""
+
+RESTORE = (
+    "Stop frontdesk and put frontdesk.sqlite3 back into the data directory from a backup. Without one, save what can still be "
+    "read: sqlite3 frontdesk.sqlite3 .recover | sqlite3 saved.sqlite3, and put that in its place."
+)
+"""What to do with a file of SQLite that is damaged."""
 
 BUSY_SECONDS = 5.0
 POOL_SIZE = 5
@@ -146,7 +152,28 @@ def told_as_ours() -> Iterator[None]:
 
 def unusable(what: str) -> StoreError:
     """The error for a database that cannot be used for this reason."""
-    return StoreError(f"The database cannot be used: {what}.", "Look at the database: frontdesk doctor")
+    hint = RESTORE if _is_damage(what) else "Look at the database: frontdesk doctor"
+    return StoreError(f"The database cannot be used: {what}.", hint)
+
+
+def damage(data: Path, most_bytes: int | None = None) -> str:
+    """What is damaged in the database's file, as far as a look through it tells; "" when nothing is, or there is no file.
+
+    One that is larger than `most_bytes` is not looked through: that takes a second for some hundred MB.
+    """
+    file = data / "frontdesk.sqlite3"
+    if not file.exists() or (most_bytes is not None and file.stat().st_size > most_bytes):
+        return ""
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.Error as error:
+        return reason(error) if _is_damage(reason(error)) else ""
+    return "" if found == "ok" else " ".join(found.removeprefix("*** in database main ***").split())[:200]
+
+
+def _is_damage(what: str) -> bool:
+    return "malformed" in what or "not a database" in what
 
 
 def reason(error: BaseException) -> str:
@@ -245,8 +272,7 @@ def _open_file(file: Path, schema: Schema, pool_size: int) -> Engine:
         engine.dispose()
         raise StoreError(
             f"The database {file} cannot be used: {reason(error)}.",
-            "If it is damaged, move the data directory away and sync your documents again; if it is read-only, choose "
-            "another with --data DIR.",
+            RESTORE if _is_damage(reason(error)) else "If it is read-only, choose another with --data DIR.",
         ) from error
     except StoreError:
         engine.dispose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -35,6 +36,7 @@ from connectors.composition import (
 )
 from connectors.places import check_staff_channel
 from knowledge.chroma import ChromaServer
+from knowledge.database import RESTORE, damage
 from knowledge.errors import EmbedderError, FolderError, FrontdeskError
 
 EXAMPLE_DOCUMENT = """---
@@ -160,6 +162,8 @@ async def _database_finding(settings: Settings) -> Finding:
         return Finding("database", False, error.message, error.hint)
     finally:
         await ledger.close()
+    if isinstance(place, Path) and (found := await asyncio.to_thread(damage, place)):
+        return Finding("database", False, f"{named} is damaged: {found}", RESTORE)
     message = (
         f"{named}, version {SCHEMA.versions[-1]}; {counts.queued} questions wait, {counts.failed} failed, "
         f"{counts.open_tickets} tickets are open"
