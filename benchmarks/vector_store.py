@@ -2,7 +2,7 @@
 
     python -m benchmarks.vector_store [--sizes 1000,10000,100000] [--queries 300]
 
-A query asks as search does: for the 100 nearest passages and the cosines of 60 that keywords found. Each arrangement is
+A query asks as search does: for the 100 nearest passages. Each arrangement is
 measured in a process of its own that does nothing else; `memory` is that process, `beside` the child or the server.
 """
 
@@ -27,10 +27,10 @@ from knowledge.chroma import ChromaServer, EmbeddedChroma, Patience
 from knowledge.vectors import Place, Rows, VectorStore
 from tests.servers.chroma_server import running_chroma
 
-DIMENSION, NEAREST, ALSO, TOPICS = 384, 100, 60, 200
+DIMENSION, NEAREST, TOPICS = 384, 100, 200
 ARRANGEMENTS = ("inside", "child", "server")
 Vectors = NDArray[np.float32]
-Ask = Callable[[Vectors, list[str]], Awaitable[dict[str, float]]]
+Ask = Callable[[Vectors], Awaitable[dict[str, float]]]
 
 
 def vectors_of(size: int) -> Vectors:
@@ -61,15 +61,11 @@ async def inside(folder: Path) -> Ask:
     client = chromadb.PersistentClient(str(folder / "chroma"))
     collection = client.list_collections()[0]
 
-    def looked_up(vector: Vectors, also: list[str]) -> dict[str, float]:
+    def looked_up(vector: Vectors) -> dict[str, float]:
         near = collection.query(query_embeddings=[vector], n_results=NEAREST, include=["distances"])
-        found = dict(zip(near["ids"][0], (1 - one for one in near["distances"][0]), strict=True))
-        if missing := [one for one in also if one not in found]:
-            kept = collection.get(ids=missing, include=["embeddings"])
-            found.update(zip(kept["ids"], map(float, kept["embeddings"] @ vector), strict=True))
-        return found
+        return dict(zip(near["ids"][0], (1 - one for one in near["distances"][0]), strict=True))
 
-    return lambda vector, also: asyncio.to_thread(looked_up, vector, also)
+    return lambda vector: asyncio.to_thread(looked_up, vector)
 
 
 async def measured(arrangement: str, size: int, queries: int, folder: Path, url: str, server: int) -> dict[str, Any]:
@@ -85,28 +81,27 @@ async def measured(arrangement: str, size: int, queries: int, folder: Path, url:
     opened = None
     if arrangement == "inside":
         ask = await inside(folder)
-        await ask(vectors[0], [])
+        await ask(vectors[0])
     else:
         opened = await store.open(place, [Rows("public", ids[:16], vectors[:16])])
         assert not opened.note, opened.note
 
-        async def ask(vector: Vectors, also: list[str]) -> dict[str, float]:
+        async def ask(vector: Vectors) -> dict[str, float]:
             assert opened is not None
-            return await opened.cosines(vector, {"public"}, NEAREST, also)
+            return await opened.cosines(vector, {"public"}, NEAREST)
 
     ready = time.perf_counter() - began
     rng = np.random.default_rng(1)
     questions = np.asarray(vectors[rng.integers(0, size, queries)] + 0.02, np.float32)
-    wanted = [[ids[row] for row in rng.choice(size, ALSO, replace=False)] for _ in range(queries)]
-    for vector, also in list(zip(questions, wanted, strict=True))[:20]:
-        await ask(vector, also)
+    for vector in questions[:20]:
+        await ask(vector)
     seconds = []
-    for vector, also in zip(questions, wanted, strict=True):
+    for vector in questions:
         began = time.perf_counter()
-        await ask(vector, also)
+        await ask(vector)
         seconds.append(time.perf_counter() - began)
     began = time.perf_counter()
-    await asyncio.gather(*(ask(vector, also) for vector, also in zip(questions[:100], wanted[:100], strict=True)))
+    await asyncio.gather(*(ask(vector) for vector in questions[:100]))
     together = time.perf_counter() - began
     beside = (memory(opened.pid) if opened is not None and opened.pid else 0) + (memory(server) if server else 0)
     if opened is not None:

@@ -11,69 +11,44 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from knowledge.bm25 import K1, B, Leg
-from knowledge.keywords import KeywordIndex, first_lines
+from knowledge.keywords import KeywordIndex, contains, first_lines, having_each, tokens_of
 from knowledge.tokens import gram_batches, pair_batches, word_batches
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from knowledge.keywords import Keys
+
     _Ints: TypeAlias = NDArray[np.int32]
     _Floats: TypeAlias = NDArray[np.float32]
 
 
-class _Leg:
-    """BM25 over a few rows, by columns: for each token that occurs, the rows that have it and what it gives them."""
+def _leg(
+    batches: Iterable[tuple[_Ints, _Ints]],
+    size: int,
+    before: Leg,
+    having_before: Callable[[NDArray[np.int64]], NDArray[np.int64]],
+) -> Leg:
+    """BM25 over a few rows, weighed as `before` weighs its own."""
+    import numpy as np
 
-    def __init__(
-        self,
-        batches: Iterable[tuple[_Ints, _Ints]],
-        size: int,
-        before: Leg,
-        having_before: Callable[[NDArray[np.int64]], NDArray[np.int64]],
-    ) -> None:
-        import numpy as np
-
-        self._size = size
-        pairs = [found.astype(np.int64) << 32 | rows for rows, found in batches]
-        keys, counts = np.unique(np.concatenate(pairs), return_counts=True)
-        rows = (keys & 0xFFFFFFFF).astype(np.int32)
-        lengths = np.zeros(size, np.float64)
-        np.add.at(lengths, rows, counts)
-        self._tokens, starts = np.unique(keys >> 32, return_index=True)
-        self._bounds = np.append(starts, len(keys))
-        having = np.diff(self._bounds)
-        # As the passages before have it, so that old and new ones compare; by the new ones for a new token.
-        had = having_before(self._tokens)
-        known = np.where(had > 0, had, having)
-        total = np.where(had > 0, before.size, before.size + size)
-        weights = np.log(1 + (total - known + 0.5) / (known + 0.5))
-        saturation = K1 * (1 - B + B * lengths / max(before.length, 1e-9))
-        self._rows = rows
-        self._given = (np.repeat(weights, having) * counts / (saturation[rows] + counts)).astype(np.float32)
-
-    def scores(self, found: Iterable[int]) -> _Floats:
-        """One score a row for the tokens of a query."""
-        import numpy as np
-
-        scores = np.zeros(self._size, np.float32)
-        for token in found:
-            start, end = self._column(token)
-            scores[self._rows[start:end]] += self._given[start:end]
-        return scores
-
-    def rows(self, token: int) -> _Ints:
-        """The rows that have a token, ascending."""
-        start, end = self._column(token)
-        return self._rows[start:end]
-
-    def _column(self, token: int) -> tuple[int, int]:
-        import numpy as np
-
-        place = int(np.searchsorted(self._tokens, token))
-        if place == len(self._tokens) or self._tokens[place] != token:
-            return 0, 0
-        return int(self._bounds[place]), int(self._bounds[place + 1])
+    pairs = [found.astype(np.int64) << 32 | rows for rows, found in batches]
+    entries, counts = np.unique(np.concatenate(pairs), return_counts=True)
+    rows = (entries & 0xFFFFFFFF).astype(np.int32)
+    lengths = np.zeros(size, np.float64)
+    np.add.at(lengths, rows, counts)
+    tokens, starts = np.unique(entries >> 32, return_index=True)
+    bounds = np.append(starts, len(entries))
+    having = np.diff(bounds)
+    # As the passages before have it, so that old and new ones compare; by the new ones for a new token.
+    had = having_before(tokens)
+    known = np.where(had > 0, had, having)
+    total = np.where(had > 0, before.size, before.size + size)
+    weights = np.log(1 + (total - known + 0.5) / (known + 0.5))
+    saturation = K1 * (1 - B + B * lengths / max(before.length, 1e-9))
+    given = (np.repeat(weights, having) * counts / (saturation[rows] + counts)).astype(np.float32)
+    return Leg(size, before.length, given, rows, bounds, tokens.astype(np.int32))
 
 
 class ExtendedKeywords(KeywordIndex):
@@ -91,7 +66,7 @@ class ExtendedKeywords(KeywordIndex):
             "pairs": pair_batches(words, self._vocabulary, base.language),
             "grams": gram_batches(texts),
         }
-        self._new = {name: _Leg(batches[name], len(texts), leg, self._having(name)) for name, leg in base.legs.items()}
+        self._new = {name: _leg(batches[name], len(texts), leg, self._having(name)) for name, leg in base.legs.items()}
 
     def _having(self, name: str) -> Callable[[NDArray[np.int64]], NDArray[np.int64]]:
         """How many passages of the base have each of the new passages' tokens: words have other numbers there."""
@@ -108,22 +83,32 @@ class ExtendedKeywords(KeywordIndex):
 
         return having
 
-    def _scores(self, leg: str, query: str) -> _Floats:
-        import numpy as np
-
-        if leg not in self.legs:
-            return np.zeros(len(self), np.float32)
-        new = self._new[leg].scores(int(one) for one in self.tokens_of(leg, query, self._vocabulary))
-        return np.concatenate([self._base._scores(leg, query), new])
+    def _add(self, leg: str, keys: Keys, scores: _Floats) -> None:
+        before = len(self._base)
+        self._base._add(leg, keys, scores[:before])
+        self._new[leg].add(tokens_of(keys, self._vocabulary), scores[before:])
 
     def passages_with(self, word: str) -> _Ints:
         """The rows of the passages that have a word, ascending."""
         import numpy as np
 
-        before, token = self._base.passages_with(word), self._vocabulary.get(word)
-        if token is None:
-            return before
-        return np.concatenate([before, self._new["words"].rows(token) + np.int32(len(self._base))])
+        return np.concatenate([self._base.passages_with(word), self._new_with(word) + np.int32(len(self._base))])
+
+    def _new_with(self, word: str) -> _Ints:
+        import numpy as np
+
+        token = self._vocabulary.get(word)
+        return np.zeros(0, np.int32) if token is None else self._new["words"].rows(token)
+
+    def having(self, words: Sequence[str]) -> list[int]:
+        """How many passages have each of these words."""
+        before, new = self._base.having(words), having_each(self._new["words"], words, self._vocabulary)
+        return [sum(both) for both in zip(before, new, strict=True)]
+
+    def _among(self, word: str, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+        before = len(self._base)
+        # A row of either is none of the other's.
+        return self._base._among(word, rows) | contains(self._new_with(word), rows - before)
 
     def _has(self, stemmed: str) -> bool:
         return stemmed in self._vocabulary or self._base._has(stemmed)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
@@ -19,26 +18,25 @@ from knowledge.database import Source, open_database
 from knowledge.documents import Passage, Stored
 from knowledge.embeddings import Embedder
 from knowledge.errors import ConflictError, EmbedderError, IndexFailure, RerankerError
+from knowledge.folder_reading import AS_USUAL, Progress, Refused, Round, Wish
 from knowledge.generations import Generation
 from knowledge.gist import gist
 from knowledge.in_use import HEAL, KEYWORDS_ONLY, InUse, Opened
+from knowledge.index import Nearest
 from knowledge.indexer import Indexer, Say
 from knowledge.keeper import WAIT_SECONDS, Keeper, Outcome
 from knowledge.languages import ENGLISH
 from knowledge.library import Library, PassageRecord
 from knowledge.minilm import MiniLM
 from knowledge.page_keeping import PageKeeping
-from knowledge.ranking import Candidate
+from knowledge.ranking import Candidate, Legs, Ranked
 from knowledge.readers import Reader, load_readers
 from knowledge.reranking import Pausing, Reranker
 from knowledge.search import Cited, Hit, Query, SearchResult
-from knowledge.sync import AS_USUAL, Plan, Progress, SyncReport, Wish
+from knowledge.sync import Plan, SyncReport
 from knowledge.tables import SCHEMA
 from knowledge.vectors import VectorStore
 from knowledge.verifying import Part
-
-if TYPE_CHECKING:
-    from knowledge.embeddings import Vectors
 
 EVERYTHING = 1_000_000
 RERANKED = 30
@@ -89,6 +87,7 @@ class KnowledgeBase(PageKeeping):
         self._embedder = embedder
         self._reranker = Pausing(reranker) if reranker is not None else None
         self._readers = readers
+        self._refused = Refused()
         self._engine: Engine | None = None
         self._library: Library | None = None
         self._library_lock = threading.Lock()
@@ -110,8 +109,9 @@ class KnowledgeBase(PageKeeping):
     ) -> SyncReport:
         """Make the library hold what `directory` holds: new, changed and removed files, nothing else.
 
-        All of it becomes visible in one step, when its index is ready; documents whose files are gone leave at once, and
-        those that a person has edited stay. It may be interrupted at any time and run again. `wish` says how, `progress` is
+        All of it becomes visible in one step, when its index is ready, but for files that take long to read: they follow in
+        a second one. Documents whose files are gone leave at once, and those that a person has edited stay. It
+        may be interrupted at any time and run again. `wish` says how, `progress` is
         told how far it is, `say` gets lines about what takes long. `wait` is how many seconds another process that keeps the
         index is waited for.
 
@@ -121,8 +121,15 @@ class KnowledgeBase(PageKeeping):
         report = progress or silent
         library = await asyncio.to_thread(self._open_library)
         readers = await asyncio.to_thread(self._load_readers)
-        plan = await asyncio.to_thread(_take_in, directory, library, readers, report, wish)
+        quickly = Round(in_a_hurry=True, refused=self._refused)
+        plan = await asyncio.to_thread(_take_in, directory, library, readers, report, wish, quickly)
         outcome = await self.bring_up(report, say, wait)
+        if plan.later:
+            files = "a file that may take" if plan.later == 1 else f"{plan.later} files that may take"
+            (say or unheard)(f"Reading {files} long. Customers find all others already.")
+            whole = replace(quickly, in_a_hurry=False)
+            rest = await asyncio.to_thread(_take_in, directory, library, readers, report, wish, whole)
+            plan, outcome = plan.followed_by(rest), await self.bring_up(report, say, wait)
         notes = [line for line in (outcome.note, "" if outcome.done else outcome.words) if line]
         _, passages = await asyncio.to_thread(library.count)
         notes += plan.notes + _twins(plan)
@@ -177,21 +184,18 @@ class KnowledgeBase(PageKeeping):
         library = self._library if self._library is not None else await asyncio.to_thread(self._open_library)
         opened = await self._in_use.current(library)
         right = self._embedder.words() if isinstance(self._embedder, MiniLM) else frozenset()
-        asked = await asyncio.to_thread(opened.index.mended, gist(query.text), right)
-        query = replace(query, text=asked, context=gist(query.context))
-        vector, note = await self._query_vector(opened, query)
-        # The confidence of vectors was fitted for the local embedder, which knows English only.
-        calibrated = opened.embedder == MiniLM.name and opened.index.language == ENGLISH
+        # Some tens of microseconds, which is less than to ask a thread for it.
+        query = replace(query, text=opened.index.mended(gist(query.text), right), context=gist(query.context))
+        # At once: Chroma has a process of its own, and the local model computes outside of Python. Chroma is asked first,
+        # because it takes longer, and because a thread that has begun keeps others from Python for a while.
+        (nearest, note), legs = await asyncio.gather(
+            self._nearest(opened, query), asyncio.to_thread(opened.index.by_keywords, query)
+        )
         most = max(query.limit, RERANKED if self._reranker is not None else 1)
-        try:
-            ranked = await opened.index.search(query, vector, calibrated=calibrated and vector is not None)
-        except IndexFailure as error:
-            vector, note = None, f"{KEYWORDS_ONLY}: {error.message} {HEAL}"
-            ranked = await opened.index.search(query, None)
-        candidates, records = await asyncio.to_thread(_visible, library, opened.edition, query, ranked.candidates, most)
+        ranked, candidates, records = await asyncio.to_thread(_ranked, library, opened, query, legs, nearest, most)
         candidates, unranked = await self._reranked(query, candidates, records)
         return SearchResult(
-            mode="keyword" if vector is None else "hybrid",
+            mode="keyword" if nearest is None else "hybrid",
             hits=tuple(_hit(candidate, records[candidate.id]) for candidate in candidates[: query.limit]),
             confidence=ranked.confidence if candidates else 0.0,
             weights=ranked.weights,
@@ -231,25 +235,31 @@ class KnowledgeBase(PageKeeping):
             best = list(dict.fromkeys([*best, *(one.id for one in stored if one.audience in query.audiences)]))
         return best[: query.limit], found.note
 
-    async def _query_vector(self, opened: Opened, query: Query) -> tuple[Vectors | None, str]:
-        """The question's vector, or `None` and the reason, a sentence for staff."""
+    async def _nearest(self, opened: Opened, query: Query) -> tuple[Nearest | None, str]:
+        """The passages nearest to the question, or `None` and the reason, a sentence for staff."""
         if not len(opened.index):
             return None, EMPTY
         if self._embedder is None or opened.note:
             return None, opened.note
         if not opened.index.has_vectors:
-            said = opened.difference.note if opened.difference is not None else ""
-            return None, said or f"{KEYWORDS_ONLY}: no vectors have been made yet. {HEAL}"
+            why = opened.difference.note if opened.difference is not None else ""
+            return None, why or f"{KEYWORDS_ONLY}: no vectors have been made yet. {HEAL}"
         if opened.embedder != self._embedder.name:
             return None, f"{KEYWORDS_ONLY}: the index was made with another embedder. {HEAL}"
         try:
-            vector = await self._embedder.embed_query(query.text)
             if query.context:
-                vector = vector + query.context_weight * await self._embedder.embed_query(query.context)
+                vector, before = await asyncio.gather(
+                    self._embedder.embed_query(query.text), self._embedder.embed_query(query.context)
+                )
+                vector = vector + query.context_weight * before
                 vector = vector / float(vector @ vector) ** 0.5
+            else:
+                vector = await self._embedder.embed_query(query.text)
+            return await opened.index.nearest(query, vector), ""
         except EmbedderError as error:
             return None, f"{KEYWORDS_ONLY}: {error.message}"
-        return vector, ""
+        except IndexFailure as error:
+            return None, f"{KEYWORDS_ONLY}: {error.message} {HEAL}"
 
     async def similarity(self, text: str, others: Sequence[str]) -> list[float] | None:
         """The cosine of each of `others` to `text`; `None` without the local embedder, where it would cost calls."""
@@ -322,7 +332,9 @@ class KnowledgeBase(PageKeeping):
             return self._library
 
     def _load_readers(self) -> Mapping[str, Reader]:
-        return self._readers if self._readers is not None else load_readers()
+        if self._readers is None:
+            self._readers = load_readers()
+        return self._readers
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -333,10 +345,12 @@ def unheard(line: str) -> None:
     """Tell nobody what takes long."""
 
 
-def _take_in(directory: Path, library: Library, readers: Mapping[str, Reader], progress: Progress, wish: Wish) -> Plan:
+def _take_in(
+    directory: Path, library: Library, readers: Mapping[str, Reader], progress: Progress, wish: Wish, how: Round
+) -> Plan:
     """Compare the folder with the library and write what is new; once more, where somebody wrote in between."""
     for left in reversed(range(_TRIES)):
-        plan = syncing.plan(directory, library, readers, progress, wish)
+        plan = syncing.plan(directory, library, readers, progress, wish, how)
         try:
             library.publish(plan.changes)
         except ConflictError:
@@ -387,20 +401,23 @@ def _hit(candidate: Candidate, record: PassageRecord) -> Hit:
     return Hit(record.passage, candidate.score, candidate.why, record.audience, record.url, record.updated)
 
 
-def _visible(
-    library: Library, edition: int, query: Query, candidates: Sequence[Candidate], most: int
-) -> tuple[list[Candidate], dict[str, PassageRecord]]:
-    """The best candidates that may be seen, at least `most` of them if there are so many, and their records.
+def _ranked(
+    library: Library, opened: Opened, query: Query, legs: Legs, nearest: Nearest | None, most: int
+) -> tuple[Ranked, list[Candidate], dict[str, PassageRecord]]:
+    """The ranking, the best candidates that may be seen, at least `most` of them if there are so many, and their records.
 
     Joined with the library, so that a document that was retired, or has left the audience, is never shown nor sent to a
     reranker, whatever the index still holds.
     """
+    # The confidence of vectors was fitted for the local embedder, which knows English only.
+    calibrated = opened.embedder == MiniLM.name and opened.index.language == ENGLISH
+    ranked = opened.index.rank(query, legs, nearest, calibrated=calibrated)
     seen: list[Candidate] = []
     records: dict[str, PassageRecord] = {}
-    for start in range(0, len(candidates), most):
-        some = candidates[start : start + most]
-        records |= library.records([one.id for one in some], edition)
+    for start in range(0, len(ranked), most):
+        some = ranked.candidates(start, start + most)
+        records |= library.records([one.id for one in some], opened.edition)
         seen += [one for one in some if one.id in records and records[one.id].audience in query.audiences]
         if len(seen) >= most:
             break
-    return seen, records
+    return ranked, seen, records

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 K1, B = 1.5, 0.75
 _ARRAYS = ("data", "indices", "indptr", "keys")
+_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +78,22 @@ class Leg:
             heads[token[starts]] += sizes
         return cls(size, length, data, indices, indptr, keys)
 
-    def scores(self, tokens: Sequence[int] | Ints) -> Floats:
-        """The sum of what each of `tokens` gives, for every row."""
+    def add(self, tokens: Sequence[int] | Ints, scores: Floats) -> None:
+        """Add what each of `tokens` gives to `scores`, one for every row."""
         import numpy as np
 
-        scores = np.zeros(self.size, dtype=np.float32)
         starts, ends = self._bounds(tokens)
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-            # A row is but once in a column.
-            scores[self.indices[start:end]] += self.data[start:end]
-        return scores
+        columns = [slice(*column) for column in zip(starts.tolist(), ends.tolist(), strict=True)]
+        if columns:
+            rows = np.concatenate([self.indices[column] for column in columns])
+            np.add.at(scores, rows, np.concatenate([self.data[column] for column in columns]))
 
     def rows(self, token: int) -> Ints:
         """The rows that have a token, ascending."""
-        starts, ends = self._bounds([token])
-        return self.indices[int(starts[0]) : int(ends[0])]
+        column = int(self.keys.searchsorted(self.keys.dtype.type(token))) if len(self.keys) else token
+        if column >= len(self.indptr) - 1 or (len(self.keys) and self.keys[column] != token):
+            return self.indices[:0]
+        return self.indices[self.indptr[column] : self.indptr[column + 1]]
 
     def having(self, tokens: Sequence[int] | Ints | NDArray[np.int64]) -> NDArray[np.int64]:
         """How many rows have each of `tokens`."""
@@ -101,7 +103,8 @@ class Leg:
     def _bounds(self, tokens: Sequence[int] | Ints | NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         import numpy as np
 
-        wanted = np.asarray(tokens, np.int64)
+        # Of the same type as the keys, which would be copied otherwise.
+        wanted = np.asarray(tokens, self.keys.dtype)
         if len(self.indptr) == 1:
             return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.int64)
         if not len(self.keys):
@@ -123,16 +126,31 @@ class Leg:
         """Map the arrays from a directory. Raises `OSError` or `ValueError` when they are missing or do not fit together."""
         import numpy as np
 
-        # Mapped, but without the cost of a memmap object for each slice.
-        arrays = {name: np.asarray(np.load(directory / f"{name}.npy", mmap_mode="r")) for name in _ARRAYS}
-        leg = cls(size=size, length=length, **arrays)
+        mapped = {name: np.load(directory / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+        # Without the cost of a memmap object for each slice.
+        leg = cls(size=size, length=length, **{name: np.asarray(array) for name, array in mapped.items()})
         data, indices, indptr, keys = leg.data, leg.indices, leg.indptr, leg.keys
         if (
             not len(data) == len(indices) == indptr[-1]
             or indptr[0] != 0
             or (indptr[1:] < indptr[:-1]).any()
-            or (len(indices) and not 0 <= indices.min() <= indices.max() < size)
+            or not _are_rows(mapped["indices"], size)
             or (len(keys) and (len(keys) != len(indptr) - 1 or (keys[1:] <= keys[:-1]).any()))
         ):
             raise ValueError(f"the files in {directory.name} do not fit together")
         return leg
+
+
+def _are_rows(mapped: Any, size: int) -> bool:
+    """Whether all numbers of a mapped file are below `size`.
+
+    It is read: all that is looked at where it is mapped counts as this process's memory, and most is never asked for.
+    """
+    import numpy as np
+
+    with open(mapped.filename, "rb") as file:
+        file.seek(mapped.offset)
+        while len(some := np.fromfile(file, mapped.dtype, _AT_ONCE)):
+            if some.min() < 0 or some.max() >= size:
+                return False
+    return True

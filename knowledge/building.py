@@ -8,16 +8,16 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from knowledge.chroma_process import child_environment
 from knowledge.documents import IndexEntry
 from knowledge.errors import IndexFailure
 from knowledge.frames import framed
-from knowledge.index import ADDED, FORMAT, KEYWORDS, MANIFEST, PROBES, Difference, keywords_of
+from knowledge.index import ADDED, FORMAT, KEYWORDS, MANIFEST, VECTORS, Difference, keywords_of
 from knowledge.keywords import KeywordIndex
 from knowledge.vectors import Place, Rows, VectorStore
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from knowledge.embeddings import Vectors
 
-AT_ONCE = 1_000
-"""Passages whose vectors are in memory at a time."""
+AT_ONCE = 5_000
+"""Passages whose vectors are in memory at a time. After so many Chroma writes its whole graph."""
 IN_THREAD = 500
 """So many passages are done in a moment; a process of its own would take longer to start."""
 PROBED = 16
@@ -82,15 +82,16 @@ async def write_whole(
     folder = place.folder
     progress("Building the index", 0, len(entries))
     found = await _write_keywords(folder / KEYWORDS, entries, language)
-    probes: dict[str, list[str]] = {}
+    dimension, probes = 0, dict[str, dict[str, int]]()
     if store is not None and entries:
+        dimension = await asyncio.to_thread(_write_vectors, folder / VECTORS, entries, fetch)
         rows = _rows(ground.new if ground is not None else entries, fetch)
         base, gone = (ground.place, ground.gone) if ground is not None else (None, None)
         most = len(ground.new) if ground is not None else len(entries)
         await store.build(
             place, rows, base=base, gone=gone, filled=lambda done: progress("Building the index", done, most)
         )
-        probes = await asyncio.to_thread(_write_probes, folder / PROBES, entries, fetch)
+        probes = _probes(entries)
     manifest = {
         "format": FORMAT,
         "edition": edition,
@@ -98,6 +99,7 @@ async def write_whole(
         "space": place.space if store is not None and entries else "",
         "language": found,
         "audiences": [entry.audience for entry in entries],
+        "dimension": dimension,
         "probes": probes,
     }
     await asyncio.to_thread(_finish, folder, manifest)
@@ -187,12 +189,29 @@ def _each_audience(entries: Sequence[IndexEntry]) -> dict[str, list[IndexEntry]]
     return dict(sorted(found.items()))
 
 
-def _write_probes(file: Path, entries: Sequence[IndexEntry], fetch: Fetch) -> dict[str, list[str]]:
-    chosen = {audience: its[:: -(-len(its) // PROBED)] for audience, its in _each_audience(entries).items()}
-    keys = [one.vector_key for its in chosen.values() for one in its]
-    vectors = fetch(keys)
-    _write(file, b"".join(vectors[key].tobytes() for key in keys))
-    return {audience: [one.id for one in its] for audience, its in chosen.items()}
+def _write_vectors(file: Path, entries: Sequence[IndexEntry], fetch: Fetch) -> int:
+    """Write the vectors in the order of the entries, and tell their length."""
+    import numpy as np
+
+    dimension = 0
+    with _opened(file) as opened:
+        for start in range(0, len(entries), AT_ONCE):
+            keys = [one.vector_key for one in entries[start : start + AT_ONCE]]
+            vectors = fetch(keys)
+            # Half as long as they are, cosines are right to a few millionths.
+            some = np.array([vectors[key] for key in keys], np.float16)
+            opened.write(some.tobytes())
+            dimension = some.shape[1]
+    return dimension
+
+
+def _probes(entries: Sequence[IndexEntry]) -> dict[str, dict[str, int]]:
+    """Some passages of each audience, and their rows."""
+    rows = {entry.id: row for row, entry in enumerate(entries)}
+    return {
+        audience: {one.id: rows[one.id] for one in its[:: -(-len(its) // PROBED)]}
+        for audience, its in _each_audience(entries).items()
+    }
 
 
 def _finish(folder: Path, manifest: dict[str, Any]) -> None:
@@ -203,7 +222,14 @@ def _finish(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def _write(file: Path, content: bytes) -> None:
-    with open(file, "wb") as opened:
+    with _opened(file) as opened:
         opened.write(content)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[BinaryIO]:
+    """A new file, which is on the disk when it is closed."""
+    with open(file, "wb") as opened:
+        yield opened
         opened.flush()
         os.fsync(opened.fileno())

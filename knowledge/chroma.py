@@ -45,7 +45,7 @@ class Patience:
     hang: float = 10.0
     """Until what does not answer is ended and started again."""
     step: float = 120.0
-    """Until one batch of a build is in."""
+    """Until one step of a build is done, or a thousand rows are in."""
     pauses: tuple[float, ...] = (0.1, 1.0, 5.0)
     """Before the tries to start again; the last one counts for all that follow."""
     falls: int = 3
@@ -116,16 +116,13 @@ class ChromaVectors:
                 # Whoever wanted it open is gone.
                 await self.close()
 
-    async def cosines(
-        self, vector: Vectors, audiences: Collection[str], nearest: int, also: Sequence[str] = ()
-    ) -> dict[str, float]:
-        """Cosines of the nearest passages and of those in `also`. Raises `IndexFailure`."""
+    async def cosines(self, vector: Vectors, audiences: Collection[str], nearest: int) -> dict[str, float]:
+        """Cosines of the nearest passages. Raises `IndexFailure`."""
         import numpy as np
 
         facts = {
             "names": [self._names[audience] for audience in sorted(audiences) if audience in self._names],
             "nearest": nearest,
-            "also": list(dict.fromkeys(also)),
         }
         answer, numbers = await self._asked("cosines", facts, np.asarray(vector, np.float32).tobytes())
         return dict(zip(answer["ids"], np.frombuffer(numbers, np.float32).tolist(), strict=True))
@@ -444,7 +441,7 @@ async def _fill(
             await process.ask("prepare", facts, some.vectors[:1].tobytes(), seconds=step)
             prepared.add(some.audience)
         facts = {"name": name(some.audience), "ids": list(some.ids)}
-        await process.ask("fill", facts, some.vectors.tobytes(), seconds=step)
+        await process.ask("fill", facts, some.vectors.tobytes(), seconds=step * max(1, len(some.ids) / 1000))
         done += len(some.ids)
         if filled is not None:
             filled(done)

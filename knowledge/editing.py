@@ -21,12 +21,12 @@ from knowledge.article import Article, normal
 from knowledge.documents import Document, Erasure, Event, Origin, Passage, Stored, Way
 from knowledge.erasing import Erased, Forbidden
 from knowledge.errors import ConflictError, KnowledgeError, ReaderError
+from knowledge.folder_reading import Failure
 from knowledge.jail import Jail
 from knowledge.library import Library
 from knowledge.publishing import Changes, NewRevision, ToPublish, content_hash, cut, text_hash
 from knowledge.readers import Reader, Reading, SourceFile
 from knowledge.readers.instructions import find_instructions
-from knowledge.sync import Failure
 
 _LIST = "List them with: frontdesk knowledge list --all"
 

@@ -11,6 +11,7 @@
     │   ├── RerankerError        passages cannot be scored once more: search goes on in its own order
     │   └── PageError            a web page cannot be had, or must not be fetched; the copy from before stays
     ├── ReaderError              one file cannot be read; the others go in
+    │   └── TooSlow              reading it takes more time than it was given
     └── (agent.errors)           settings and models
 
 Every message is written for the person who reads it: what happened, then what to type next. None of it is ever
@@ -71,3 +72,7 @@ class PageError(KnowledgeError):
 
 class ReaderError(FrontdeskError):
     """One file cannot be read. The message is the reason, one plain sentence without the file's name."""
+
+
+class TooSlow(ReaderError):
+    """Reading a file takes more time than it was given."""

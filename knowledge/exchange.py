@@ -16,8 +16,8 @@ from knowledge import folder as folders
 from knowledge.article import Article
 from knowledge.documents import Stored
 from knowledge.errors import FolderError, KnowledgeError, ReaderError
+from knowledge.folder_reading import Failure
 from knowledge.readers.encoding import decode
-from knowledge.sync import Failure
 
 NOTED = ".frontdesk-export"
 """Lists the files of an export, so that the next one can remove those whose documents are gone."""

@@ -62,6 +62,10 @@ class InUse:
 
         One that takes a moment to open is not waited for while there is one to answer from, unless it has to be the `newest`.
         """
+        # Most often it is the same. A hundred bytes are read sooner than a thread is asked to, and nobody waits in a row.
+        opened = self._opened
+        if opened is not None and not opened.note and generations.current(self._data) == opened.generation:
+            return opened
         async with self._opening:
             self._opened = await self._current(library, self._opened, newest=newest)
             if self._opened.whole is not None:

@@ -1,5 +1,8 @@
 """The index: vectors in a store and keywords beside them, a cache of one edition of the library.
 
+The store finds the passages nearest to a question. Their vectors are also kept by row in a file, so that the cosines of what
+only keywords have found cost no second question to it, and the first need not wait for the keywords.
+
 An index is never changed. A whole one has everything in a folder of its own (`Whole`). One that differs from it by a few
 passages names it, and what is gone and added since (`Difference`); so a small change costs little, however large the rest.
 `knowledge.building` writes them, `knowledge.generations` says which is in use; readers only read.
@@ -29,8 +32,10 @@ if TYPE_CHECKING:
 
     from knowledge.embeddings import Vectors
 
-FORMAT = 2
-MANIFEST, KEYWORDS, PROBES, ADDED = "manifest.json", "keywords", "probes.f32", "added.f32"
+    Kept = NDArray[np.float16]
+
+FORMAT = 3
+MANIFEST, KEYWORDS, VECTORS, ADDED = "manifest.json", "keywords", "vectors.f16", "added.f32"
 GONE = ""
 """The audience of a row that nobody may see any more."""
 
@@ -40,7 +45,8 @@ class About:
     """What a whole index says of itself.
 
     `kind` is the store of its vectors, `space` what they may be compared with; both are empty when it has none. `language`
-    is the one that its words are compared in. `probes` are ids of some passages, by audience.
+    is the one that its words are compared in, `dimension` the length of its vectors. `probes` are some passages by audience,
+    each with its row.
     """
 
     edition: int
@@ -48,7 +54,8 @@ class About:
     space: str
     language: str
     audiences: tuple[str, ...]
-    probes: Mapping[str, Sequence[str]]
+    dimension: int
+    probes: Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +72,25 @@ class Difference:
     note: str = ""
 
 
-class Whole:
-    """A whole index, opened for reading."""
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """A question's vector, and the cosines of the passages that the store found nearest to it."""
 
-    def __init__(self, name: str, about: About, keywords: KeywordIndex, vectors: OpenVectors | None) -> None:
+    vector: Vectors
+    cosines: Mapping[str, float]
+
+
+class Whole:
+    """A whole index, opened for reading. `kept` are its vectors by row, `None` when it has none."""
+
+    def __init__(
+        self, name: str, about: About, keywords: KeywordIndex, vectors: OpenVectors | None, kept: Kept | None
+    ) -> None:
         self.name = name
         self.about = about
         self.keywords = keywords
         self.vectors = vectors
+        self.kept = kept
         self.rows = {passage: row for row, passage in enumerate(keywords.ids)}
 
     @classmethod
@@ -83,9 +101,9 @@ class Whole:
         """
         about = await asyncio.to_thread(read_about, folder)
         if store is None or not about.space:
-            return cls(folder.name, about, await asyncio.to_thread(_keywords, folder, about), None)
-        probes = await asyncio.to_thread(_probes, folder, about)
-        opening = asyncio.create_task(store.open(Place(folder, library, about.space), probes))
+            return cls(folder.name, about, await asyncio.to_thread(_keywords, folder, about), None, None)
+        kept = await asyncio.to_thread(_kept, folder, about)
+        opening = asyncio.create_task(store.open(Place(folder, library, about.space), _probes(about, kept)))
         done = False
         try:
             keywords = await asyncio.to_thread(_keywords, folder, about)
@@ -97,7 +115,7 @@ class Whole:
                 (left,) = await asyncio.gather(opening, return_exceptions=True)
                 if not isinstance(left, BaseException):
                     await left.close()
-        return cls(folder.name, about, keywords, vectors)
+        return cls(folder.name, about, keywords, vectors, kept)
 
     async def close(self) -> None:
         """Let go of the vectors."""
@@ -115,12 +133,14 @@ class Index:
         vectors: OpenVectors | None = None,
         difference: Difference | None = None,
         rows: Mapping[str, int] | None = None,
+        kept: Kept | None = None,
     ) -> None:
         import numpy as np
 
         changed = difference or Difference("")
         self._keywords = keywords
         self._vectors = vectors
+        self._kept = kept
         self._added = changed.vectors
         self._before = len(audiences)
         self._rows = dict(rows) if rows is not None else {passage: row for row, passage in enumerate(keywords.ids)}
@@ -136,7 +156,10 @@ class Index:
             self._rows.update((one.id, self._before + place) for place, one in enumerate(changed.added))
             now += [one.audience for one in changed.added]
         self.audiences = tuple(now)
-        self._audience_of = np.array(now, object)
+        numbers = {audience: number for number, audience in enumerate(dict.fromkeys(now))}
+        self._audience_of = np.array([numbers[audience] for audience in now], np.int32)
+        grouped = np.split(np.argsort(self._audience_of, kind="stable"), np.cumsum(np.bincount(self._audience_of))[:-1])
+        self._rows_of = dict(zip(numbers, grouped, strict=True)) if now else {}
 
     def __len__(self) -> int:
         """How many passages can be found."""
@@ -151,6 +174,11 @@ class Index:
     def ids(self) -> Mapping[str, str]:
         """The passages that can be found, and the audience of each."""
         return {passage: self.audiences[row] for passage, row in self._rows.items()}
+
+    def audience_of(self, passage: str) -> str | None:
+        """The audience of a passage that can be found; `None` for another one."""
+        row = self._rows.get(passage)
+        return None if row is None else self.audiences[row]
 
     @property
     def has_vectors(self) -> bool:
@@ -167,46 +195,59 @@ class Index:
         """A whole index as it is, or with a difference. Its vectors are not used when those of the difference are missing."""
         usable = difference is None or difference.vectors is not None
         vectors = whole.vectors if usable else None
-        return cls(whole.keywords, whole.about.audiences, vectors, difference, whole.rows)
+        return cls(whole.keywords, whole.about.audiences, vectors, difference, whole.rows, whole.kept)
 
     def mended(self, text: str, right: Collection[str] = ()) -> str:
         """The text with its misspelt words put right, as far as the documents' own words tell; those of `right` are right."""
         return self._keywords.corrected(text, right)
 
-    async def search(self, query: Query, vector: Vectors | None, *, calibrated: bool = False) -> Ranked:
-        """Rank the passages that `query` may see. `vector` is the question's, `None` to go by keywords alone.
-
-        `calibrated`: the vectors are of the embedder for which confidence was fitted. Raises `IndexFailure` when the vectors
-        cannot be used just now.
-        """
-        legs = await asyncio.to_thread(self._by_keywords, query)
-        if vector is not None and self._vectors is not None:
-            legs = replace(legs, cosines=await self._cosines(query, vector, legs.rows), calibrated=calibrated)
-        return await asyncio.to_thread(rank, query, self._keywords, legs)
-
-    def _by_keywords(self, query: Query) -> Legs:
+    def by_keywords(self, query: Query) -> Legs:
+        """What keywords say of the passages that `query` may see."""
         import numpy as np
 
-        return by_keywords(query, self._keywords, np.isin(self._audience_of, list(query.audiences)))
+        hidden = [rows for audience, rows in self._rows_of.items() if audience not in query.audiences]
+        return by_keywords(query, self._keywords, np.concatenate([np.zeros(0, np.intp), *hidden]))
 
-    async def _cosines(self, query: Query, vector: Vectors, rows: NDArray[np.intp]) -> dict[int, float]:
-        """Cosines of the nearest passages of each audience and of those in `rows`, by row."""
+    async def nearest(self, query: Query, vector: Vectors) -> Nearest:
+        """What the store says of a question with this vector. Raises `IndexFailure` when it cannot be asked just now."""
         assert self._vectors is not None
-        also = [self._keywords.ids[row] for row in rows if row < self._before]
-        found = await self._vectors.cosines(vector, query.audiences, DEPTH + self._spare, also)
+        found = await self._vectors.cosines(vector, query.audiences, DEPTH + self._spare)
+        return Nearest(vector, found)
+
+    def rank(self, query: Query, legs: Legs, nearest: Nearest | None, *, calibrated: bool) -> Ranked:
+        """One ranking of what both say; by keywords alone when `nearest` is `None`.
+
+        `calibrated`: the vectors are of the embedder for which confidence was fitted.
+        """
+        if nearest is not None:
+            near, cosines = self._cosines(query, nearest, legs.rows)
+            legs = replace(legs, near=near, cosines=cosines, calibrated=calibrated)
+        return rank(query, self._keywords, legs)
+
+    def _cosines(
+        self, query: Query, nearest: Nearest, rows: NDArray[np.intp]
+    ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """The nearest rows of each audience and what keywords put forward, `rows`, and their cosines."""
+        import numpy as np
+
+        end = self._before
         # What is gone has no row any more, and one that was added again has its new one.
-        known = {
-            row: cosine for one, cosine in found.items() if (row := self._rows.get(one, self._before)) < self._before
-        }
+        known = {row: cosine for one, cosine in nearest.cosines.items() if (row := self._rows.get(one, end)) < end}
+        missing = [row for row in rows.tolist() if row < end and row not in known]
+        near, cosines = [np.array([*known], np.intp)], [np.array([*known.values()], np.float32)]
+        if missing and self._kept is not None:
+            near.append(np.array(missing, np.intp))
+            cosines.append(self._kept[missing].astype(np.float32) @ nearest.vector)
         if self._added is not None and len(self._added):
-            for place, cosine in enumerate((self._added @ vector).tolist()):
-                if self.audiences[self._before + place] in query.audiences:
-                    known[self._before + place] = cosine
-        nearest: dict[str, list[int]] = {}
-        for row in sorted(known, key=lambda one: -known[one]):
-            nearest.setdefault(self.audiences[row], []).append(row)
-        kept = {row for some in nearest.values() for row in some[:DEPTH]}.union(rows.tolist())
-        return {row: cosine for row, cosine in known.items() if row in kept}
+            seen = [place for place, audience in enumerate(self.audiences[end:]) if audience in query.audiences]
+            near.append(end + np.array(seen, np.intp))
+            cosines.append((self._added @ nearest.vector)[seen])
+        found, given = np.concatenate(near), np.concatenate(cosines)
+        kept, audiences = np.isin(found, rows), self._audience_of[found]
+        for audience in set(audiences.tolist()):
+            its = np.flatnonzero(audiences == audience)
+            kept[its[np.argsort(-given[its], kind="stable")[:DEPTH]]] = True
+        return found[kept], given[kept]
 
 
 def keywords_of(entries: Sequence[IndexEntry], language: str) -> KeywordIndex:
@@ -225,6 +266,7 @@ def read_about(folder: Path) -> About:
             space=str(manifest["space"]),
             language=str(manifest["language"]),
             audiences=tuple(manifest["audiences"]),
+            dimension=int(manifest["dimension"]),
             probes=dict(manifest["probes"]),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -273,16 +315,22 @@ def _keywords(folder: Path, about: About) -> KeywordIndex:
     return found
 
 
-def _probes(folder: Path, about: About) -> list[Rows]:
+def _kept(folder: Path, about: About) -> Kept:
+    """The vectors by row, mapped into memory."""
     import numpy as np
 
-    count = sum(map(len, about.probes.values()))
     try:
-        vectors = np.fromfile(folder / PROBES, np.float32).reshape(count, -1)
+        shape = len(about.audiences), about.dimension
+        # Mapped to its end: a file that is longer or shorter than it should be does not fit.
+        return np.asarray(np.memmap(folder / VECTORS, np.float16, "r")).reshape(shape)
     except (OSError, ValueError) as error:
         raise _unusable(folder, error) from error
-    probes, start = [], 0
-    for audience, ids in about.probes.items():
-        probes.append(Rows(audience, list(ids), vectors[start : start + len(ids)]))
-        start += len(ids)
-    return probes
+
+
+def _probes(about: About, kept: Kept) -> list[Rows]:
+    import numpy as np
+
+    return [
+        Rows(audience, list(chosen), kept[list(chosen.values())].astype(np.float32))
+        for audience, chosen in about.probes.items()
+    ]

@@ -129,7 +129,8 @@ class Indexer:
         entries: Sequence[IndexEntry] = ()
         if many or not fits:
             entries = await asyncio.to_thread(library.entries, edition)
-        reason = await self._embedded(library, space, difference.added if fits else entries, progress, say)
+        # A whole index has a file of all vectors, whatever it is built on.
+        reason = await self._embedded(library, space, entries or difference.added, progress, say)
         if many or not (fits or reason):
             ground = None
             if fits and space and not reason and changes <= GROUND_SHARE * len(entries):
@@ -273,9 +274,8 @@ class Indexer:
         """How the index of `edition` differs from the whole one, found from how the one in use does."""
         before = opened.difference or Difference(whole.name)
         gone, new = await asyncio.to_thread(library.changes, opened.edition, edition)
-        known = opened.index.ids
         # A document that was written anew has most of its passages as they were.
-        same = {one.id for one in new if one.id in gone and known.get(one.id) == one.audience}
+        same = {one.id for one in new if one.id in gone and opened.index.audience_of(one.id) == one.audience}
         gone -= same
         added = {one.id: one for one in before.added if one.id not in gone}
         added.update((one.id, one) for one in new if one.id not in same)

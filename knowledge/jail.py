@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from knowledge.errors import KnowledgeError, ReaderError
-from knowledge.jailed import LENGTH, LENGTHS
+from knowledge.errors import KnowledgeError, ReaderError, TooSlow
+from knowledge.jailed import LENGTH, LENGTHS, Time
 from knowledge.readers import Reader, Reading, SourceFile, wire
 from knowledge.readers.preflight import preflight
 
@@ -32,31 +32,44 @@ if TYPE_CHECKING:
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "WINDIR")
 """What a child is told of the environment: no keys, no tokens, no home."""
-
-
 _START_SECONDS = 60.0
+MIB = 1024 * 1024
+_TOO_SLOW = "reading it takes too long; split it, or save it in a simpler form"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What reading one file may cost.
 
-    A file has `seconds`, and as many more for each MiB of it as `seconds_per_mib` says; every part that a reader reports
-    (a page of a PDF) adds `seconds_per_step`, up to `most_seconds` in all. `memory` is in bytes and includes the reader's
-    own code; `answer` bounds what comes back. A child is replaced after `files` files.
+    Times are of the processor, so that a busy machine refuses nothing; on the clock a file has `patience` times as long. It has
+    `seconds`, `seconds_per_mib` more for each MiB, and `seconds_per_step` for each step that its reader takes. A reader that
+    works in steps (the pages of a PDF) has those alone, up to `steps_per_mib` for each MiB: a bomb is stuck, or small.
+    `most_seconds` is the end of it. In a `hurry` it has only that.
+
+    `memory` is in bytes and includes the reader's own code; `answer` bounds what comes back. A child is replaced after
+    `files` files. docs/decisions/jail.md has what honest files take.
     """
 
-    seconds: float = 7.0
+    seconds: float = 6.0
     seconds_per_mib: float = 2.0
-    seconds_per_step: float = 0.25
-    most_seconds: float = 120.0
+    seconds_per_step: float = 0.1
+    steps_per_mib: float = 12.0
+    most_seconds: float = 60.0
+    hurry: float = 2.0
+    patience: float = 5.0
     memory: int = 1024 * 1024 * 1024
     answer: int = 64 * 1024 * 1024
     files: int = 1000
 
-    def seconds_for(self, size: int) -> float:
-        """The seconds that a file of this many bytes has to begin with."""
-        return min(self.most_seconds, self.seconds + self.seconds_per_mib * size / 1024 / 1024)
+    def time_for(self, size: int, *, in_steps: bool, in_a_hurry: bool) -> Time:
+        """The time that a file of this many bytes has."""
+        if in_a_hurry:
+            return Time(self.hurry, 0.0, self.hurry)
+        if in_steps:
+            most = min(self.most_seconds, self.seconds + self.steps_per_mib * size / MIB)
+            return Time(self.seconds, self.seconds_per_step, most)
+        seconds = min(self.most_seconds, self.seconds + self.seconds_per_mib * size / MIB)
+        return Time(seconds, self.seconds_per_step, self.most_seconds)
 
 
 class Jail:
@@ -85,11 +98,12 @@ class Jail:
         """The endings that can be read."""
         return frozenset(self._readers)
 
-    def read(self, file: SourceFile) -> Reading:
+    def read(self, file: SourceFile, *, in_a_hurry: bool = False) -> Reading:
         """What the reader for the file's ending makes of it, examined.
 
         Raises `ReaderError` with one plain sentence when the file cannot be read, is not what its ending says, or takes
-        more time, memory or room than one file may; `KnowledgeError` when no child can be started.
+        more memory or room than one file may, `TooSlow` when it takes more time than one may (`in_a_hurry`: than one should
+        for which others wait); `KnowledgeError` when no child can be started.
         """
         reader = self._readers.get(file.suffix)
         if reader is None:
@@ -100,21 +114,29 @@ class Jail:
 
             return examine(reader, file)
         with self._lock:
-            return self._read(reader.entry, file)
+            time = self._limits.time_for(len(file.content), in_steps=reader.in_steps, in_a_hurry=in_a_hurry)
+            return self._read(reader.entry, file, time)
+
+    def prepare(self, path: str) -> None:
+        """Have a child started, which takes a moment, as a file at `path` will have to be read. Nothing is waited for."""
+        reader = self._readers.get(SourceFile(path, b"").suffix)
+        if self._child is None and reader is not None and reader.entry:
+            with self._lock:
+                self._child = self._child or _Child(self._limits, reader.entry)
 
     def close(self) -> None:
         """End the child. The jail may be used again afterwards."""
         with self._lock:
             self._end()
 
-    def _read(self, entry: str, file: SourceFile) -> Reading:
+    def _read(self, entry: str, file: SourceFile, time: Time) -> Reading:
         if self._child is not None and (self._child.files >= self._limits.files or not self._child.is_alive):
             self._end()
         if self._child is None:
-            self._child = _Child(self._limits)
+            self._child = _Child(self._limits, entry)
         is_last = True  # whatever goes wrong from here on, this child is not asked again
         try:
-            answer = self._child.ask(entry, file)
+            answer = self._child.ask(entry, file, time)
             is_last = bool(answer.get("last"))
         finally:
             if is_last:
@@ -147,7 +169,7 @@ def _reading(answer: Mapping[str, Any], file: SourceFile, limits: Limits) -> Rea
 class _Child:
     """One child process and the clock that watches it."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, entry: str) -> None:
         self.files = 0
         self._limits = limits
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
@@ -159,7 +181,7 @@ class _Child:
         }
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "knowledge.jailed", str(limits.memory)],
+                [sys.executable, "-P", "-m", "knowledge.jailed", str(limits.memory), entry],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -176,32 +198,34 @@ class _Child:
         self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
         self._answers: BinaryIO = self._process.stdout  # type: ignore[assignment]
         self._clock = _Clock(self._kill)
-        self._wait_until_up()
+        self._is_up = False
 
     @property
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, entry: str, file: SourceFile) -> Mapping[str, Any]:
+    def ask(self, entry: str, file: SourceFile, time: Time) -> Mapping[str, Any]:
         """The child's answer. Raises `ReaderError` when none comes in time or it is too long."""
+        if not self._is_up:
+            self._wait_until_up()
         self.files += 1
-        seconds = self._limits.seconds_for(len(file.content))
         header = {
             "entry": entry,
             "path": file.path,
             "url": file.url,
             "charset": file.charset,
-            "seconds": seconds,
+            "time": [time.seconds, time.per_step, time.most],
         }
         written = json.dumps(header).encode()
-        self._clock.start(seconds, self._limits.most_seconds)
+        patience = self._limits.patience
+        self._clock.start(patience * time.seconds, patience * time.most)
         try:
             self._requests.write(LENGTHS.pack(len(written), len(file.content)) + written)
             self._requests.write(file.content)
             self._requests.flush()
-            answer = self._next_answer()
+            answer = self._next_answer(patience * time.per_step)
         except (BrokenPipeError, EOFError, ConnectionError) as error:
-            raise ReaderError(self._why_it_ended()) from error
+            raise self._why_it_ended() from error
         finally:
             self._clock.stop()
         try:
@@ -228,21 +252,21 @@ class _Child:
             is_up = False
         finally:
             self._clock.stop()
+        self._is_up = is_up
         if not is_up:
-            self.end()
             raise KnowledgeError(
                 "The process to read documents in does not start.",
                 f"To see why: {sys.executable} -m knowledge.jailed {self._limits.memory} < {os.devnull}",
             )
 
-    def _next_answer(self) -> bytes:
+    def _next_answer(self, per_step: float) -> bytes:
         while True:
             (length,) = LENGTH.unpack(self._exactly(LENGTH.size))
             if length > self._limits.answer:
                 raise ReaderError(f"it holds more than {self._limits.answer // 1024 // 1024} MiB of text; split it")
             if length:
                 return self._exactly(length)
-            self._clock.extend(self._limits.seconds_per_step)
+            self._clock.extend(per_step)
 
     def _exactly(self, size: int) -> bytes:
         data = self._answers.read(size)
@@ -261,16 +285,16 @@ class _Child:
         except (ProcessLookupError, PermissionError):
             self._process.kill()
 
-    def _why_it_ended(self) -> str:
+    def _why_it_ended(self) -> ReaderError:
         if self._clock.has_struck:
-            return "reading it takes too long; split it, or save it in a simpler form"
+            return TooSlow(_TOO_SLOW)
         code = self._process.wait()
         ended_by = signal.Signals(-code).name if code < 0 and -code in set(signal.Signals) else ""
         if ended_by == "SIGXCPU":
-            return "reading it takes too long; split it, or save it in a simpler form"
+            return TooSlow(_TOO_SLOW)
         if ended_by == "SIGKILL":
-            return "reading it was stopped by the system, most often for want of memory; split it"
-        return f"its reader broke down on it ({ended_by or f'exit code {code}'}); save it in another form"
+            return ReaderError("reading it was stopped by the system, most often for want of memory; split it")
+        return ReaderError(f"its reader broke down on it ({ended_by or f'exit code {code}'}); save it in another form")
 
 
 class _Clock:

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import queue
 import struct
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -50,11 +52,20 @@ _FULL = 0.4
 
 
 @dataclass(frozen=True, slots=True)
+class Time:
+    """Seconds of the processor that a file has, how many every step adds, and how many it has at most."""
+
+    seconds: float
+    per_step: float
+    most: float
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """One file to read, by the reader that `entry` names, within `seconds` of processor time."""
+    """One file to read, by the reader that `entry` names, and the time it has."""
 
     entry: str
-    seconds: float
+    time: Time
     file: SourceFile
 
 
@@ -66,17 +77,29 @@ def main() -> None:
     sys.excepthook = partial(_crash, answers)
     sys.addaudithook(_refuse)
     requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
-    threading.Thread(target=_take_requests, args=(requests, answers), daemon=True).start()
+    budget = _Budget()
+    threading.Thread(target=_take_requests, args=(requests, answers, budget), daemon=True).start()
     readers: dict[str, Reader] = {}
     answers.write(LENGTH.pack(0))  # up and bound: from now on the clock runs for files
     answers.flush()
+    _prepare(sys.argv[2:])
     while True:
         request = requests.get()
-        _limit_processor_time(request.seconds)
+        budget.begin(request.time)
         answer = _answer(request, readers)
         if _is_full(memory):
             answer = {**answer, "last": True}
         _say(answers, answer)
+
+
+def _prepare(entries: Sequence[str]) -> None:
+    """Load what the first file will need, before it is there: our own parts, which cannot fail."""
+    from knowledge.readers import examination, wire  # noqa: F401
+
+    for entry in entries:
+        module = entry.partition(":")[0]
+        if module.startswith("knowledge.readers."):
+            importlib.import_module(module)
 
 
 def _own_output() -> BinaryIO:
@@ -88,27 +111,25 @@ def _own_output() -> BinaryIO:
     return answers
 
 
-def _take_requests(requests: queue.SimpleQueue[Request], answers: BinaryIO) -> None:
+def _take_requests(requests: queue.SimpleQueue[Request], answers: BinaryIO, budget: _Budget) -> None:
     """Hand requests on; end the process at once when there will be none, even while a file is being read."""
     source = sys.stdin.buffer
     while len(lengths := source.read(LENGTHS.size)) == LENGTHS.size:
         size, content_size = LENGTHS.unpack(lengths)
         header = json.loads(source.read(size))
         content = source.read(content_size)
-
-        seconds = header["seconds"]
-        step = partial(_step, answers, seconds)
+        step = partial(_step, answers, budget)
         file = SourceFile(header["path"], content, header["url"], header["charset"], step)
-        requests.put(Request(header["entry"], seconds, file))
+        requests.put(Request(header["entry"], Time(*header["time"]), file))
         del content, file  # or it would be held for as long as the next one is waited for
     os._exit(0)
 
 
-def _step(answers: BinaryIO, seconds: float) -> None:
+def _step(answers: BinaryIO, budget: _Budget) -> None:
     """Tell the parent that a part is done, and make the same of it here."""
     answers.write(LENGTH.pack(0))
     answers.flush()
-    _limit_processor_time(seconds)
+    budget.extend()
 
 
 def _answer(request: Request, readers: dict[str, Reader]) -> dict[str, Any]:
@@ -175,17 +196,32 @@ def _bound(memory: int) -> None:
             continue
 
 
-def _limit_processor_time(seconds: float) -> None:
-    """The system ends this process if nobody else does."""
-    try:
-        import resource
-    except ImportError:
-        return
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    limit = int(used.ru_utime + used.ru_stime + seconds) + 2
-    if hard == resource.RLIM_INFINITY or limit <= hard:
-        resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
+class _Budget:
+    """The processor time that a file has; the system ends this process when it is over. Only Windows has no such limit."""
+
+    def __init__(self) -> None:
+        self._time = Time(0.0, 0.0, 0.0)
+        self._used = self._given = 0.0
+
+    def begin(self, time: Time) -> None:
+        """A file, from now on."""
+        self._time, self._used, self._given = time, os.times().user + os.times().system, time.seconds
+        self._limit()
+
+    def extend(self) -> None:
+        """The file has taken a step."""
+        self._given = min(self._given + self._time.per_step, self._time.most)
+        self._limit()
+
+    def _limit(self) -> None:
+        try:
+            import resource
+        except ImportError:
+            return
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        limit = math.ceil(self._used + self._given)
+        if hard == resource.RLIM_INFINITY or limit <= hard:
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
 
 
 def _is_full(memory: int) -> bool:

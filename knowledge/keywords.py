@@ -10,6 +10,7 @@ import math
 import re
 import string
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -26,7 +27,6 @@ from knowledge.tokens import (
     stem,
     stopwords,
     terms,
-    tokens,
     word_batches,
 )
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     _Ints: TypeAlias = NDArray[np.int32]
     _Floats: TypeAlias = NDArray[np.float32]
+    Keys: TypeAlias = list[str] | _Ints
 
 GRAMS_LIMIT = 50_000
 """With more passages than this the 4-grams are left out: they would cost too much to build (measured, see
@@ -143,20 +144,24 @@ class KeywordIndex:
     def _scores(self, leg: str, query: str) -> _Floats:
         import numpy as np
 
-        if leg not in self.legs:
-            return np.zeros(len(self), dtype=np.float32)
-        return self.legs[leg].scores(self.tokens_of(leg, query, self.vocabulary))
+        scores = np.zeros(len(self), dtype=np.float32)
+        if leg in self.legs:
+            self._add(leg, self._keys(leg, query), scores)
+        return scores
 
-    def tokens_of(self, leg: str, query: str, vocabulary: Mapping[str, int]) -> Sequence[int] | _Ints:
-        """The tokens of a query, as that leg has them, each once; `vocabulary` tells those of words."""
+    def _keys(self, leg: str, query: str) -> Keys:
+        """What of a query that leg looks up, each once."""
         import numpy as np
 
         if leg == "grams":
             return grams_of(query, self.language)
         if leg == "pairs":
-            numbers = hashes_of(terms(query, self.language), self.language)
+            numbers = hashes_of(_terms(query, self.language), self.language)
             return np.unique(pairs(np.zeros_like(numbers), numbers)[1])
-        return [vocabulary[word] for word in self.terms(query) if word in vocabulary]
+        return self.terms(query)
+
+    def _add(self, leg: str, keys: Keys, scores: _Floats) -> None:
+        self.legs[leg].add(tokens_of(keys, self.vocabulary), scores)
 
     def codes(self, query: str) -> _Floats:
         """The share of the question's codes, as far as the documents know them, that each passage has."""
@@ -211,7 +216,7 @@ class KeywordIndex:
 
     def terms(self, query: str) -> list[str]:
         """The query's words as they are in the index, each once; stop words only if it has nothing else."""
-        words = list(dict.fromkeys(stem(list(tokens(query)), self.language)))
+        words = list(dict.fromkeys(_terms(query, self.language)))
         silent = stopwords(self.language)
         return [word for word in words if word not in silent] or words
 
@@ -224,24 +229,24 @@ class KeywordIndex:
         telling = [word for word in self.terms(query) if word not in silent]
         light = _LIGHT.get(self.language, frozenset())
         telling = [word for word in telling if word not in light and not _HIRAGANA.search(word)] or telling
-        return {word: self._idf(len(self.passages_with(word))) for word in telling}
+        return {word: self._idf(count) for word, count in zip(telling, self.having(telling), strict=True)}
 
     def coverage(self, query: str, rows: int | Iterable[int]) -> float:
         """The share of the query's weight whose words these passages have, together; 0 for an empty query."""
-        wanted = [rows] if isinstance(rows, int) else list(rows)
+        import numpy as np
+
+        wanted = np.array([rows] if isinstance(rows, int) else list(rows), np.intp)
         weights = self.weights(query)
-        found = sum(weight for word, weight in weights.items() if self._any_has(word, wanted))
+        found = sum(weight for word, weight in weights.items() if self._among(word, wanted).any())
         return found / sum(weights.values()) if weights else 0.0
 
-    def matched(self, words: Iterable[str], rows: NDArray[np.intp]) -> list[tuple[str, ...]]:
+    def matched(self, words: Sequence[str], rows: NDArray[np.intp]) -> list[tuple[str, ...]]:
         """For each of `rows`, those of `words` (as `terms` gives them) that its passage has, the rarest first."""
         import numpy as np
 
-        having = [(word, found) for word in words if len(found := self.passages_with(word))]
         matched: list[list[str]] = [[] for _ in rows]
-        for word, found in sorted(having, key=lambda one: (len(one[1]), one[0])):
-            places = np.minimum(np.searchsorted(found, rows), len(found) - 1)
-            for place in np.flatnonzero(found[places] == rows):
+        for _, word in sorted(zip(self.having(words), words, strict=True)):
+            for place in np.flatnonzero(self._among(word, rows)).tolist():
                 matched[place].append(word)
         return [tuple(held) for held in matched]
 
@@ -251,7 +256,7 @@ class KeywordIndex:
         Hardly any of its words, also of those that say nothing, is one of theirs. A word or two are no ground to say so,
         unless they are in another script.
         """
-        words = terms(query, self.language)
+        words = _terms(query, self.language)
         known = sum(self._has(word) for word in words)
         common = sum(word in stopwords(self.language) for word in words)
         enough = len(words) >= 3 or not query.isascii()
@@ -267,14 +272,13 @@ class KeywordIndex:
         token = self.vocabulary.get(word)
         return np.zeros(0, dtype=np.int32) if token is None else self.legs["words"].rows(token)
 
-    def _any_has(self, word: str, rows: list[int]) -> bool:
-        import numpy as np
+    def having(self, words: Sequence[str]) -> list[int]:
+        """How many passages have each of these words."""
+        return having_each(self.legs["words"], words, self.vocabulary)
 
-        having = self.passages_with(word)
-        if not len(having):
-            return False
-        places = np.minimum(np.searchsorted(having, rows), len(having) - 1)
-        return bool((having[places] == rows).any())
+    def _among(self, word: str, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Which of `rows` have a word."""
+        return contains(self.passages_with(word), rows)
 
     # --- disk
 
@@ -314,6 +318,34 @@ class KeywordIndex:
                 f"The keyword index in {directory} cannot be used: {error or type(error).__name__}",
                 "It is made from the documents: build it again.",
             ) from error
+
+
+@lru_cache(maxsize=32)
+def _terms(query: str, language: str) -> tuple[str, ...]:
+    """The words of a question, which a search asks for several times."""
+    return tuple(terms(query, language))
+
+
+def tokens_of(keys: Keys, vocabulary: Mapping[str, int]) -> Sequence[int] | _Ints:
+    """The tokens of what is looked up: words have those of a vocabulary, what is hashed is one."""
+    return [vocabulary[word] for word in keys if word in vocabulary] if isinstance(keys, list) else keys
+
+
+def having_each(leg: Leg, words: Sequence[str], vocabulary: Mapping[str, int]) -> list[int]:
+    """How many rows of a leg have each of these words."""
+    known = {word: vocabulary[word] for word in words if word in vocabulary}
+    counts = dict(zip(known, leg.having(list(known.values())).tolist(), strict=True))
+    return [counts.get(word, 0) for word in words]
+
+
+def contains(having: _Ints, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Which of `rows` are in `having`, which is ascending."""
+    import numpy as np
+
+    if not len(having):
+        return np.zeros(len(rows), bool)
+    wanted = rows.astype(having.dtype)
+    return np.asarray(having[np.minimum(np.searchsorted(having, wanted), len(having) - 1)] == wanted)
 
 
 def first_lines(texts: Iterable[str]) -> list[str]:

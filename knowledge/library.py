@@ -12,9 +12,23 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, func, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Integer,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    func,
+    select,
+    text,
+    update,
+)
 
 from knowledge import erasing
 from knowledge.database import reading, whereabouts, writing, written_anew
@@ -22,19 +36,9 @@ from knowledge.documents import Document, Erasure, Event, IndexEntry, Origin, Pa
 from knowledge.erasing import Erased
 from knowledge.kept_pages import KeptPages
 from knowledge.kept_vectors import KeptVectors
+from knowledge.places import Places
 from knowledge.publishing import Changes, apply, slices
-from knowledge.tables import (
-    acts,
-    documents,
-    editions,
-    erasures,
-    files,
-    metadata,
-    passages,
-    revisions,
-    state,
-    vectors,
-)
+from knowledge.tables import acts, documents, editions, erasures, metadata, passages, revisions, state, vectors
 
 if TYPE_CHECKING:
     from knowledge.embeddings import Vectors
@@ -65,7 +69,7 @@ class ShownText:
     audiences: frozenset[str]
 
 
-class Library(KeptVectors, KeptPages):
+class Library(KeptVectors, KeptPages, Places):
     """The verbs over the tables. Every one raises `StoreError` when the database cannot be used."""
 
     def __init__(self, engine: Engine) -> None:
@@ -195,16 +199,11 @@ class Library(KeptVectors, KeptPages):
 
         Their audience is that of the document now, so that what has become internal is not shown to the public.
         """
-        query = (
-            _with_titles(passages, revisions.c.url, revisions.c.updated, _now.c.audience)
-            .join(documents, documents.c.id == passages.c.document)
-            .join(_now, (_now.c.document == documents.c.id) & (_now.c.number == documents.c.published))
-            .where(*_valid_at(edition), passages.c.from_edition >= documents.c.hidden_before)
-        )
         found: dict[str, PassageRecord] = {}
         with reading(self._engine) as connection:
             for some in slices(ids):
-                found |= {row.id: _record(row) for row in connection.execute(query.where(passages.c.id.in_(some)))}
+                rows = connection.execute(_records(), {"ids": some, "edition": edition})
+                found |= {row.id: _record(row) for row in rows}
         return found
 
     def stored(self, *, newest: bool = False, text: bool = False) -> dict[str, Stored]:
@@ -217,6 +216,16 @@ class Library(KeptVectors, KeptPages):
             rows = connection.execute(query if newest else query.where(_PUBLISHED)).all()
         ordered = sorted(rows, key=lambda row: str(row.id))
         return {row.id: _stored(row, text=row.text if text else "") for row in ordered}
+
+    def newest_of(self, ids: Collection[str]) -> dict[str, Stored]:
+        """Those of these documents that there are, by id, each as its newest revision, without its text."""
+        query = _documents(documents.c.latest, text=False)
+        found: dict[str, Stored] = {}
+        with reading(self._engine) as connection:
+            for some in slices(sorted(ids)):
+                rows = connection.execute(query.where(documents.c.id.in_(some)))
+                found |= {row.id: _stored(row, text="") for row in rows}
+        return found
 
     def document(self, document_id: str, revision: int | None = None) -> Stored | None:
         """One document with its text: as this revision, else as the published one, else as the newest."""
@@ -259,11 +268,26 @@ class Library(KeptVectors, KeptPages):
 
     def saying(self, said: str, audience: str) -> list[str]:
         """Ids of the documents that say these words, by their hash, to this audience, and are not retired."""
-        query = _documents(documents.c.latest, text=False).where(
-            revisions.c.text_hash == said, revisions.c.audience == audience, documents.c.state != "retired"
+        return sorted(
+            one.id for one in self._saying([said], documents.c.state != "retired") if one.audience == audience
+        )
+
+    def said(self, hashes: Collection[str]) -> list[tuple[str, tuple[str, str]]]:
+        """The published documents that say any of these words: their ids, in order, with the words' hash and the audience."""
+        return sorted((row.id, (row.text_hash, row.audience)) for row in self._saying(sorted(hashes), _PUBLISHED))
+
+    def _saying(self, hashes: Sequence[str], which: ColumnElement[bool]) -> list[Any]:
+        query = (
+            select(documents.c.id, revisions.c.text_hash, revisions.c.audience)
+            .join(revisions, (revisions.c.document == documents.c.id) & (revisions.c.number == documents.c.latest))
+            .where(which)
         )
         with reading(self._engine) as connection:
-            return sorted(row.id for row in connection.execute(query))
+            return [
+                row
+                for some in slices(hashes)
+                for row in connection.execute(query.where(revisions.c.text_hash.in_(some)))
+            ]
 
     def shown_at(
         self, document_ids: Collection[str], edition: int, *, whole: bool = False
@@ -297,25 +321,12 @@ class Library(KeptVectors, KeptPages):
         with reading(self._engine) as connection:
             return [_passage(row) for row in connection.execute(query.order_by(passages.c.position))]
 
-    def files_of(self, folder: str) -> dict[str, tuple[str, str]]:
-        """Path -> hash and stem of the files that the last sync of `folder` read."""
-        with reading(self._engine) as connection:
-            rows = connection.execute(select(files).where(files.c.folder == folder))
-            return {row.path: (row.content_hash, row.stem) for row in rows}
-
     def from_place(self, origin: Origin) -> list[Stored]:
         """The documents that come from there, each as its newest revision, without its text."""
         query = _documents(documents.c.latest, text=False)
         with reading(self._engine) as connection:
             rows = connection.execute(query.where(documents.c.origin == origin.kind, documents.c.place == origin.place))
             return [_stored(row, text="") for row in rows]
-
-    def folders(self) -> list[tuple[str, int]]:
-        """The folders that published documents come from, and how many come from each."""
-        query = select(documents.c.place, func.count()).where(_PUBLISHED, documents.c.origin == "folder")
-        with reading(self._engine) as connection:
-            rows = connection.execute(query.group_by(documents.c.place).order_by(documents.c.place))
-            return [(row[0], row[1]) for row in rows]
 
     def count(self) -> tuple[int, int]:
         """How many documents are published, and how many passages they have."""
@@ -332,6 +343,18 @@ def _newest_before(connection: Connection, moment: datetime) -> int:
     return connection.execute(select(func.max(editions.c.number)).where(editions.c.at <= moment)).scalar() or 0
 
 
+@cache
+def _records() -> Select[Any]:
+    """What every search asks for: made once, because to make it takes longer than to run it."""
+    return (
+        _with_titles(passages, revisions.c.url, revisions.c.updated, _now.c.audience)
+        .join(documents, documents.c.id == passages.c.document)
+        .join(_now, (_now.c.document == documents.c.id) & (_now.c.number == documents.c.published))
+        .where(*_valid_at(bindparam("edition", type_=Integer)), passages.c.from_edition >= documents.c.hidden_before)
+        .where(passages.c.id.in_(bindparam("ids", expanding=True)))
+    )
+
+
 def _entries() -> Select[Any]:
     return _with_titles(passages.c.id, passages.c.heading, passages.c.text, passages.c.vector_key, revisions.c.audience)
 
@@ -341,7 +364,7 @@ def _entry(row: Row[Any]) -> IndexEntry:
     return IndexEntry(row.id, searchable, row.audience, row.vector_key)
 
 
-def _valid_at(edition: int) -> tuple[ColumnElement[bool], ...]:
+def _valid_at(edition: int | ColumnElement[int]) -> tuple[ColumnElement[bool], ...]:
     until = passages.c.until_edition
     return passages.c.from_edition <= edition, until.is_(None) | (until > edition)
 

@@ -10,21 +10,25 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Generic, Protocol, TypeVar
 
 from knowledge.article import normal
 from knowledge.documents import Document, Origin, Stored
 from knowledge.editing import Act, Editing
 from knowledge.erasing import Forbidden
-from knowledge.errors import ConflictError, FrontdeskError, KnowledgeError, PageError, ReaderError
+from knowledge.errors import ConflictError, FrontdeskError, KnowledgeError, PageError, ReaderError, TooSlow
+from knowledge.folder_reading import Failure, Progress
 from knowledge.jail import Jail
-from knowledge.kept_pages import KnownPage, KnownSitemap
+from knowledge.kept_pages import KnownSitemap
 from knowledge.library import Library
 from knowledge.pages import STAYS, Page, Pages, Seen, read_page
+from knowledge.places import KnownPage
 from knowledge.publishing import Changes, NewRevision, content_hash, cut
 from knowledge.readers import Reading
-from knowledge.sync import Failure, Kept, Progress, what_was_done
+from knowledge.sync import Kept, what_was_done
 
 BY_RECHECK = "recheck"
+T = TypeVar("T", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,24 +86,28 @@ class PageKeeping(Editing):
         library = await asyncio.to_thread(self._open_library)
         tally, report = _Tally(), progress or (lambda what, done, total: None)
         with Jail(await asyncio.to_thread(self._load_readers)) as jail:
-            for done, url in enumerate(urls):
-                report("Fetching pages", done, len(urls))
+
+            async def take_in(url: str, *, in_a_hurry: bool) -> bool:
                 try:
                     if here := await asyncio.to_thread(library.from_place, Origin("page", url)):
                         if not known:
                             raise _here(url, here)
                         tally.unchanged += 1
-                        continue
+                        return True
                     page = await pages.fetch(url)
                     assert page is not None, "nothing was seen before"
-                    reading = await read_page(page, jail)
+                    reading = await read_page(page, jail, in_a_hurry=in_a_hurry)
                     documents = [change(one) for one in _documents(reading, page)]
                     tally.added += await self.add(documents, act, Origin("page", url), way="page", twins=twins)
                     await asyncio.to_thread(library.note_page, url, page.seen)
                     tally.notes += [f"{url}: {remark}." for remark in reading.remarks()]
                 except (KnowledgeError, ReaderError) as error:
+                    if in_a_hurry and isinstance(error, TooSlow):
+                        return False
                     tally.fail(url, error)
-            report("Fetching pages", len(urls), len(urls))
+                return True
+
+            await in_turn(urls, take_in, report, "Fetching pages")
         return tally.report()
 
     async def recheck_pages(
@@ -107,9 +115,8 @@ class PageKeeping(Editing):
     ) -> PagesReport:
         """Look at every page again that was last looked at longer ago than that, and take over what has changed there.
 
-        So with sitemaps: pages that they list anew are added.
-
-        What a person has edited or retired since stays, and is told; so does what can no longer be had.
+        So with sitemaps: pages that they list anew are added. What a person has edited or retired since stays, and is told; so
+        does what can no longer be had.
         """
         library = await asyncio.to_thread(self._open_library)
         before = datetime.now(UTC) - older_than
@@ -120,13 +127,17 @@ class PageKeeping(Editing):
                 await self._look_for_new(library, sitemap, pages, tally, report)
         if not known:
             return tally.report()
+        ours: set[str] = set()
         with Jail(await asyncio.to_thread(self._load_readers)) as jail:
-            for done, one in enumerate(known):
-                report("Looking at pages again", done, len(known))
+
+            async def look(one: KnownPage, *, in_a_hurry: bool) -> bool:
                 # Another process may be at it, too.
-                if await asyncio.to_thread(library.claim_page, one.url, before):
-                    await self._recheck(library, one, pages, jail, tally)
-            report("Looking at pages again", len(known), len(known))
+                if one.url not in ours and not await asyncio.to_thread(library.claim_page, one.url, before):
+                    return True
+                ours.add(one.url)
+                return await self._recheck(library, one, pages, jail, tally, in_a_hurry=in_a_hurry)
+
+            await in_turn(known, look, report, "Looking at pages again")
         return tally.report()
 
     async def _look_for_new(
@@ -175,14 +186,16 @@ class PageKeeping(Editing):
         library = await asyncio.to_thread(self._open_library)
         return await asyncio.to_thread(library.lost_pages)
 
-    async def _recheck(self, library: Library, known: KnownPage, pages: Pages, jail: Jail, tally: _Tally) -> None:
+    async def _recheck(
+        self, library: Library, known: KnownPage, pages: Pages, jail: Jail, tally: _Tally, *, in_a_hurry: bool
+    ) -> bool:
         try:
             page = await pages.fetch(known.url, known.seen)
             if page is None:
                 tally.unchanged += 1
                 await asyncio.to_thread(library.note_page, known.url, known.seen)
-                return
-            reading = await read_page(page, jail)
+                return True
+            reading = await read_page(page, jail, in_a_hurry=in_a_hurry)
             if doubt := reading.doubt():
                 raise ReaderError(f"{doubt}. The copy from before stays in use.")
             kept = await asyncio.to_thread(_take_over, library, known.url, _documents(reading, page), tally)
@@ -190,9 +203,28 @@ class PageKeeping(Editing):
             await asyncio.to_thread(library.note_page, known.url, Seen() if kept else page.seen)
             tally.notes += [f"{known.url}: {remark}." for remark in reading.remarks()]
         except (PageError, ReaderError, KnowledgeError) as error:
+            if in_a_hurry and isinstance(error, TooSlow):
+                return False
             tally.fail(known.url, error)
             problem = error.message.replace(STAYS, "").replace(f"{known.url} ", "it ").strip()
             await asyncio.to_thread(library.note_page, known.url, known.seen, problem)
+        return True
+
+
+class _Do(Protocol, Generic[T]):
+    async def __call__(self, one: T, /, *, in_a_hurry: bool) -> bool: ...
+
+
+async def in_turn(some: Sequence[T], do: _Do[T], progress: Progress, what: str) -> None:
+    """Do it with each; those that cannot be done in a hurry wait for the others rather than the others for them."""
+    put_off = []
+    for done, one in enumerate(some):
+        progress(what, done, len(some))
+        if not await do(one, in_a_hurry=len(some) > 1):
+            put_off.append(one)
+    for one in put_off:
+        await do(one, in_a_hurry=False)
+    progress(what, len(some), len(some))
 
 
 def _here(url: str, documents: Sequence[Stored]) -> ConflictError:

@@ -103,9 +103,9 @@ class Sitemap:
     notes: tuple[str, ...] = ()
 
 
-async def read_page(page: Page, jail: Jail) -> Reading:
+async def read_page(page: Page, jail: Jail, *, in_a_hurry: bool = False) -> Reading:
     """The documents of a page. Raises `ReaderError` as `Jail.read` does."""
-    return await asyncio.to_thread(jail.read, page.file)
+    return await asyncio.to_thread(jail.read, page.file, in_a_hurry=in_a_hurry)
 
 
 class Pages:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, case, delete, insert, select, update
 
@@ -58,12 +58,21 @@ class Move:
     taken_hash: str | None = None
 
 
+class FileNote(NamedTuple):
+    """A file as a sync read it: the hash of its bytes, the stem of its documents' ids, and its stamp (see `folder.Entry`)."""
+
+    digest: str
+    stem: str
+    stamp: str
+
+
 @dataclass(frozen=True, slots=True)
 class FolderFiles:
-    """The files of a folder that were read: their bytes' hash and their stem, by path."""
+    """The files of a folder that were read and are not as they were noted, by path, and the paths that are gone."""
 
     folder: str
-    files: Mapping[str, tuple[str, str]]
+    read: Mapping[str, FileNote]
+    gone: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,7 @@ class Changes:
     publish: Sequence[ToPublish] = ()
     retire: frozenset[str] = frozenset()
     move: Sequence[Move] = ()
-    read: FolderFiles | None = field(default=None)
+    files: FolderFiles | None = field(default=None)
     by_hand: bool = False
 
     @property
@@ -131,8 +140,8 @@ def apply(connection: Connection, changes: Changes) -> int:
         if move.taken_hash is not None:
             values |= {"taken_hash": move.taken_hash, "by_hand": False}
         connection.execute(update(documents).where(documents.c.id == move.document).values(values))
-    if changes.read is not None:
-        _note_files(connection, changes.read)
+    if changes.files is not None:
+        _note_files(connection, changes.files)
     return edition
 
 
@@ -322,12 +331,13 @@ def _revision_values(new: NewRevision, changes: Changes, edition: int, now: date
     }
 
 
-def _note_files(connection: Connection, read: FolderFiles) -> None:
-    connection.execute(delete(files).where(files.c.folder == read.folder))
-    if read.files:
+def _note_files(connection: Connection, noted: FolderFiles) -> None:
+    for some in slices(sorted(noted.gone | noted.read.keys())):
+        connection.execute(delete(files).where(files.c.folder == noted.folder, files.c.path.in_(some)))
+    if noted.read:
         rows = [
-            {"folder": read.folder, "path": path, "content_hash": digest, "stem": stem}
-            for path, (digest, stem) in read.files.items()
+            {"folder": noted.folder, "path": path, "content_hash": one.digest, "stem": one.stem, "stamp": one.stamp}
+            for path, one in noted.read.items()
         ]
         connection.execute(insert(files), rows)
 

@@ -6,7 +6,7 @@ What was tried and what it gave is in docs/decisions/search.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -47,9 +47,10 @@ class Legs:
     """What each way of searching says. `words` and `grams` have one BM25 score for each row of the keyword index.
 
     `keyword` is all that keywords say and `rows` what they put forward, best first. `own_words` and `own_pairs` are the scores
-    of the question alone, without what was said before it, and `codes` what share of its codes each row has. `cosines` are
-    those of the candidate rows, by row; `None` when search goes by keywords alone. `calibrated`: they are of the embedder for
-    which `confidence` was fitted.
+    of the question alone, without what was said before it, and `codes` what share of its codes each row has. `weights` are
+    those of the question's words; `foreign`: they are hardly any of the documents'. `cosines` are those of `near`, rows that
+    are candidates; both `None` when search goes by keywords alone. `calibrated`: they are of the embedder for which
+    `confidence` was fitted.
     """
 
     words: Floats
@@ -60,44 +61,72 @@ class Legs:
     own_words: Floats
     own_pairs: Floats
     codes: Floats
-    cosines: Mapping[int, float] | None = None
+    weights: Mapping[str, float]
+    foreign: bool
+    near: NDArray[np.intp] | None = None
+    cosines: Floats | None = None
     calibrated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """Candidates, best first, and what the question says about itself."""
+    """Candidates, best first, and what the question says about itself.
 
-    candidates: tuple[Candidate, ...]
+    Most are never looked at: `candidates` makes those that are.
+    """
+
+    rows: Sequence[int] = ()
+    ids: Sequence[str] = ()
+    scores: Sequence[float] = ()
+    why: Sequence[tuple[float | None, float, float, tuple[str, ...]]] = ()
     confidence: float = 0.0
     weights: Mapping[str, float] = field(default_factory=dict)
     foreign: bool = False
 
+    def __len__(self) -> int:
+        return len(self.rows)
 
-def by_keywords(query: Query, keywords: KeywordIndex, visible: NDArray[np.bool_]) -> Legs:
-    """What keywords say to a question; of the rows that are not `visible`, nothing."""
+    def candidates(self, start: int, end: int) -> list[Candidate]:
+        """Those from place `start` on, up to `end`."""
+        some = slice(start, end)
+        each = zip(self.rows[some], self.scores[some], self.why[some], strict=True)
+        return [Candidate(row, self.ids[row], score, Why(*why)) for row, score, why in each]
+
+
+def by_keywords(query: Query, keywords: KeywordIndex, hidden: NDArray[np.intp]) -> Legs:
+    """What keywords say to a question; of the `hidden` rows, nothing."""
     import numpy as np
 
-    own_words = words = keywords.words(query.text) * visible
-    own_pairs = pairs = keywords.pairs(query.text) * visible
-    titles, grams = _to_one(keywords.titles(query.text) * visible), keywords.grams(query.text)
+    def seen(scores: Floats) -> Floats:
+        scores[hidden] = 0
+        return scores
+
+    own_words = words = seen(keywords.words(query.text))
+    own_pairs = pairs = seen(keywords.pairs(query.text))
+    titles, grams = _to_one(seen(keywords.titles(query.text))), seen(keywords.grams(query.text))
     if query.context:
         weight = np.float32(query.context_weight)
-        words = words + weight * keywords.words(query.context)
-        pairs = pairs + weight * keywords.pairs(query.context)
+        words = words + weight * seen(keywords.words(query.context))
+        pairs = pairs + weight * seen(keywords.pairs(query.context))
         # In proportion first: a title that only what was said before names must not count like one that the question names.
-        titles = titles + weight * _to_one(keywords.titles(query.context) * visible)
-        grams = grams + weight * keywords.grams(query.context)
-    words, pairs, grams = words * visible, pairs * visible, grams * visible
-    codes = keywords.codes(query.text) * visible
+        titles = titles + weight * _to_one(seen(keywords.titles(query.context)))
+        grams = grams + weight * seen(keywords.grams(query.context))
+    codes = seen(keywords.codes(query.text))
     # Each in proportion to its best passage.
     together = _to_one(words + PAIRS * pairs) + _to_one(grams) + TITLE * titles + CODE * codes
     together = np.asarray(together, np.float32)
-    rows = np.flatnonzero(together)
-    if len(rows) > DEPTH:
-        rows = rows[np.argpartition(-together[rows], DEPTH - 1)[:DEPTH]]
-    rows = rows[np.argsort(-together[rows], kind="stable")]
-    return Legs(words, grams, together, rows, pairs, own_words, own_pairs, codes)
+    return Legs(
+        words=words,
+        grams=grams,
+        keyword=together,
+        rows=best_rows(together, DEPTH),
+        pairs=pairs,
+        own_words=own_words,
+        own_pairs=own_pairs,
+        codes=codes,
+        weights=keywords.weights(query.text),
+        foreign=keywords.is_foreign(query.text),
+    )
 
 
 def rank(query: Query, keywords: KeywordIndex, legs: Legs) -> Ranked:
@@ -108,58 +137,58 @@ def rank(query: Query, keywords: KeywordIndex, legs: Legs) -> Ranked:
     """
     import numpy as np
 
-    weights = keywords.weights(query.text)
-    foreign = keywords.is_foreign(query.text)
-    rows = legs.rows
-    if legs.cosines:
-        rows = np.union1d(rows, np.fromiter(legs.cosines, np.intp))
+    weights, rows = legs.weights, legs.rows
+    if legs.near is not None and len(legs.near):
+        rows = np.union1d(rows, legs.near)
     if not len(rows):
-        return Ranked((), weights=weights, foreign=foreign)
+        return Ranked(weights=weights, foreign=legs.foreign)
     together = legs.keyword[rows]
-    if legs.cosines:
-        dense = np.array([legs.cosines.get(int(row), 0.0) for row in rows], np.float32)
+    cosines: list[float | None] = [None] * len(rows)
+    if legs.near is not None and legs.cosines is not None and len(legs.near):
+        dense = np.zeros(len(rows), np.float32)
+        dense[np.searchsorted(rows, legs.near)] = legs.cosines
+        cosines = np.round(dense.astype(float), 4).tolist()
         documents = _documents(keywords, rows)
         both = _with_document(_min_max(dense), documents) + _with_document(_min_max(together), documents)
         scores = np.asarray(both / 2, np.float32)
     else:
         scores = _to_one(together)
-    matched = keywords.matched(weights, rows)
+    matched = keywords.matched(list(weights), rows)
     if query.leans and weights:
         # What was said before brings passages near that say nothing of this question: those that do come first.
         enough = LEANING_COVERAGE * sum(weights.values())
         scores = scores + np.array([sum(weights[word] for word in held) >= enough for held in matched], np.float32)
         scores = scores / max(float(scores.max()), 1e-9)
     order = np.argsort(-scores, kind="stable")
-    cosines = [legs.cosines.get(row) for row in rows.tolist()] if legs.cosines else [None] * len(rows)
     words, grams = (np.round(said[rows].astype(float), 3).tolist() for said in (legs.words, legs.grams))
-    fused = np.round(scores.astype(float), 4).tolist()
-    candidates = []
-    for place in order.tolist():
-        row, cosine = int(rows[place]), cosines[place]
-        why = Why(None if cosine is None else round(cosine, 4), words[place], grams[place], matched[place])
-        candidates.append(Candidate(row, keywords.ids[row], fused[place], why))
-    return Ranked(tuple(candidates), confidence(query, keywords, legs, candidates[0].row), weights, foreign)
+    why = [(cosines[place], words[place], grams[place], matched[place]) for place in order.tolist()]
+    fused = np.round(scores[order].astype(float), 4).tolist()
+    best = int(rows[order[0]])
+    confident = confidence(query, keywords, legs, best, matched[order[0]])
+    return Ranked(rows[order].tolist(), keywords.ids, fused, why, confident, weights, legs.foreign)
 
 
-def confidence(query: Query, keywords: KeywordIndex, legs: Legs, best: int) -> float:
-    """How likely the documents answer the question at all, 0 to 1. `best` is the row of the top candidate.
+def confidence(query: Query, keywords: KeywordIndex, legs: Legs, best: int, held: Sequence[str]) -> float:
+    """How likely the documents answer the question at all, 0 to 1.
+
+    `best` is the row of the top candidate, and `held` which of the question's words it has.
 
     Two logistic regressions, fitted on six collections with their own questions and those of the others
     (docs/decisions/threshold.md). With vectors: on the highest cosine, the share of the question's words that the top
     passage has, and their number. Without: on the best BM25 score as a share of what the question's words could give,
     their number, and what the top passage has of their pairs.
     """
-    text, words, pairs = query.text, legs.own_words, legs.own_pairs
+    weights, words, pairs = legs.weights, legs.own_words, legs.own_pairs
+    coverage = _share(weights, held)
     if query.leans:
         # What was said before makes any question look answered: the top passage must speak of this one's words, too.
-        if keywords.coverage(text, best) < LEANING_COVERAGE:
+        if coverage < LEANING_COVERAGE:
             return 0.0
-        text, words, pairs = f"{query.context} {text}", legs.words, legs.pairs
-    weights = keywords.weights(text)
-    calibrated = bool(legs.cosines) and legs.calibrated
-    if not weights and not calibrated:
+        text, words, pairs = f"{query.context} {query.text}", legs.words, legs.pairs
+        weights, coverage = keywords.weights(text), keywords.coverage(text, best)
+    highest = float(legs.cosines.max(initial=-1)) if legs.cosines is not None and len(legs.cosines) else None
+    if not weights and not (highest is not None and legs.calibrated):
         return 0.0
-    coverage = keywords.coverage(text, best)
     by_words = 0.0
     if weights:
         total = sum(weights.values())
@@ -171,10 +200,16 @@ def confidence(query: Query, keywords: KeywordIndex, legs: Legs, best: int) -> f
     # So is one that has its codes: nobody types them but for what they stand for.
     if complete or legs.codes[best] > 0.99:
         by_words = max(by_words, COMPLETE)
-    if not legs.cosines or not calibrated or (query.context and not query.leans):
+    if highest is None or not legs.calibrated or (query.context and not query.leans):
         return by_words
-    by_meaning = _sigmoid(-12.0 + 17.9 * max(legs.cosines.values()) + 4.0 * coverage + 1.0 * _size(len(weights), 1))
+    by_meaning = _sigmoid(-12.0 + 17.9 * highest + 4.0 * coverage + 1.0 * _size(len(weights), 1))
     return max(by_meaning, by_words) if coverage > 0.99 or legs.codes[best] > 0.99 else by_meaning
+
+
+def _share(weights: Mapping[str, float], held: Sequence[str]) -> float:
+    """The share of the weight of words that a passage has."""
+    found = sum(weight for word, weight in weights.items() if word in held)
+    return found / sum(weights.values()) if weights else 0.0
 
 
 def _size(words: int, least: int) -> float:
@@ -183,6 +218,20 @@ def _size(words: int, least: int) -> float:
 
 def _sigmoid(z: float) -> float:
     return round(1 / (1 + math.exp(-z)), 4)
+
+
+def best_rows(scores: Floats, many: int) -> NDArray[np.intp]:
+    """The rows with the highest scores above 0, best first; of equal ones the first."""
+    import numpy as np
+
+    size = len(scores) // many
+    # Cut into so many pieces, the best of each is at least as good as the worst of them: few others are.
+    least = scores[: size * many].reshape(many, size).max(axis=1, initial=0).min()
+    rows = np.flatnonzero(scores >= least if least > 0 else scores > 0)
+    if len(rows) > many:
+        found = scores[rows]
+        rows = rows[found >= np.partition(found, -many)[-many]]
+    return rows[np.argsort(-scores[rows], kind="stable")[:many]]
 
 
 def _documents(keywords: KeywordIndex, rows: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -5,38 +5,23 @@ What a person has edited or retired is not overruled by a folder: it stays, and 
 
 from __future__ import annotations
 
-import hashlib
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from knowledge import folder as folders
-from knowledge.article import normal
 from knowledge.documents import Document, Origin, Stored
 from knowledge.erasing import Forbidden
-from knowledge.errors import FolderError, ReaderError
+from knowledge.errors import FolderError
+from knowledge.folder_reading import Failure, FolderReader, Found, Looked, Progress, Round, Wish
 from knowledge.jail import Jail
 from knowledge.library import Library
 from knowledge.passages import split
 from knowledge.publishing import Changes, FolderFiles, Move, NewRevision, content_hash, text_hash
-from knowledge.readers import Reader, SourceFile
+from knowledge.readers import Reader
 
-READING = "3"
-"""Raise it when readers or the splitter change what they make of a file: every file is then read anew."""
 BY_SYNC = "sync"
 """The author of what a sync writes, when nobody is named."""
-
-Progress = Callable[[str, int, int], None]
-"""Told how far long work is: what is being done, how many are done, how many there are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A file that did not go in, by its path in the folder, and the reason in one plain sentence."""
-
-    file: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,30 +49,6 @@ class SyncReport:
     kept: tuple[Kept, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """How a folder is to be brought in.
-
-    `allow_empty`: also when it holds nothing any more. `take` are ids of documents whose file has the last word, whatever a
-    person did to them; `take_all` says so of all. `confirm` are paths of files that may go in although they read like
-    instructions to a machine. `author` (else `sync`) and `why` are noted with what is written.
-    """
-
-    allow_empty: bool = False
-    take: frozenset[str] = frozenset()
-    take_all: bool = False
-    confirm: frozenset[str] = frozenset()
-    author: str = ""
-    why: str = ""
-
-    def takes(self, document: str) -> bool:
-        """Whether the file has the last word on this document."""
-        return self.take_all or document in self.take
-
-
-AS_USUAL = Wish()
-
-
 @dataclass(slots=True)
 class Plan:
     """What a folder asks of the library."""
@@ -102,127 +63,50 @@ class Plan:
     """What was left out of files that went in, a sentence for each."""
     same: list[tuple[str, str]] = field(default_factory=list)
     """New documents that say what another one says, each with that other's id."""
+    later: int = 0
+    """How many files were put off because they may take long."""
+
+    def followed_by(self, rest: Plan) -> Plan:
+        """Both of them: this one, and the one for the files that it put off."""
+        return replace(
+            rest,
+            changes=replace(rest.changes, retire=self.changes.retire | rest.changes.retire),
+            added=self.added + rest.added,
+            changed=self.changed + rest.changed,
+            unchanged=max(0, rest.unchanged - self.added - self.changed),
+            notes=[*self.notes, *rest.notes],
+            same=[*self.same, *rest.same],
+        )
 
 
-@dataclass(slots=True)
-class _Reading:
-    """The files of the folder as they were read."""
-
-    documents: dict[str, Document] = field(default_factory=dict)
-    kept: dict[str, set[str]] = field(default_factory=dict)
-    """Paths whose documents stay as they are (unchanged, or unreadable now), with the documents' ids."""
-    files: dict[str, tuple[str, str]] = field(default_factory=dict)
-    failed: list[Failure] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    candidates: int = 0
-
-
-def plan(directory: Path, library: Library, readers: Mapping[str, Reader], progress: Progress, wish: Wish) -> Plan:
+def plan(
+    directory: Path,
+    library: Library,
+    readers: Mapping[str, Reader],
+    progress: Progress,
+    wish: Wish,
+    reading: Round | None = None,
+) -> Plan:
     """Read `directory` and compare it with the library.
 
-    Files whose bytes have not changed are not read again. A file that was readable and no longer is keeps the version it
-    had. One that reads like instructions to a machine goes in only when that is confirmed. Raises `FolderError` when the
-    folder is missing or, unless `allow_empty`, holds no document at all.
+    Files that have not changed are not read again. A file that was readable and no longer is keeps the version it had. One
+    that reads like instructions to a machine goes in only when that is confirmed. Raises `FolderError` when the folder is
+    missing or, unless `allow_empty`, holds no document at all.
     """
     origin = Origin("folder", str(directory.resolve()))
-    stored = library.stored(newest=True)
-    with Jail(readers) as jail:
-        reading = _read(directory, origin, library.files_of(origin.place), jail, progress, stored, wish)
-    if not reading.candidates and not wish.allow_empty:
+    how = reading or Round()
+    with Jail(readers, how.limits) as jail:
+        looked = Looked.at(directory, library.stamps_of(origin.place), jail)
+        # After that: what is taken for unchanged has been so since.
+        placed = library.placed(origin)
+        found = FolderReader(directory, origin.place, library, looked, placed, jail, wish, how).read(progress)
+    if not found.candidates and not wish.allow_empty:
         endings = " ".join(sorted(readers))
         raise FolderError(
             f"{directory} holds no document that frontdesk can read ({endings}). Nothing was changed.",
             f"To remove all that came from it: frontdesk knowledge sync {directory} --allow-empty",
         )
-    forbidden = Forbidden(library.erasures(), stored)
-    return _Comparison(origin, directory, stored, reading, wish, forbidden).plan()
-
-
-def _read(
-    directory: Path,
-    origin: Origin,
-    known: Mapping[str, tuple[str, str]],
-    jail: Jail,
-    progress: Progress,
-    stored: Mapping[str, Stored],
-    wish: Wish,
-) -> _Reading:
-    reading = _Reading()
-    before: dict[str, set[str]] = {}
-    for document_id, one in stored.items():
-        # What a sync retired is not there for it: its file was gone.
-        if one.origin == origin and (one.state != "retired" or one.by_hand):
-            before.setdefault(one.document.source, set()).add(document_id)
-    entries = list(folders.walk(directory, jail.suffixes))
-    stems = _Stems(known, {entry.path for entry in entries})
-    for done, entry in enumerate(entries):
-        progress("Reading files", done, len(entries))
-        path = entry.path
-        try:
-            if entry.reason:
-                raise ReaderError(entry.reason)
-            reading.candidates += 1
-            content = folders.read(directory, path)
-            digest = hashlib.sha256(READING.encode() + content).hexdigest()
-            stem = stems.of(path, digest)
-            asked_for = any(wish.takes(one) and stored[one].by_hand for one in before.get(path, ()))
-            if known.get(path, ("", ""))[0] == digest and path in before and not asked_for:
-                reading.kept[path] = before[path]
-            else:
-                found = jail.read(SourceFile(path, content))
-                if (doubt := found.doubt()) and path not in wish.confirm:
-                    how = f"frontdesk knowledge sync {shlex.quote(str(directory))} --confirm {shlex.quote(path)}"
-                    raise ReaderError(f"{doubt}. Look at it, and if it may be published, type ({how})")
-                _take_in(reading, [normal(_with_stem(one, path, stem)) for one in found.documents])
-                reading.notes += [f"{path}: {remark}." for remark in found.remarks()]
-            reading.files[path] = digest, stem
-        except ReaderError as error:
-            stays = " The version from before stays in use." if path in before else ""
-            reading.failed.append(Failure(path, _sentence(error.message) + stays))
-            reading.kept[path] = before.get(path, set())
-    progress("Reading files", len(entries), len(entries))
-    return reading
-
-
-class _Stems:
-    """What the ids of a file's documents begin with: its own path, or that of the file that it was before it was renamed."""
-
-    def __init__(self, known: Mapping[str, tuple[str, str]], paths: set[str]) -> None:
-        self._known = known
-        gone: dict[str, list[str]] = {}
-        for path, (digest, _) in known.items():
-            if path not in paths:
-                gone.setdefault(digest, []).append(path)
-        self._gone = gone
-
-    def of(self, path: str, digest: str) -> str:
-        if path in self._known:
-            return self._known[path][1]
-        # Renamed: the same bytes, which are nowhere else any more.
-        if earlier := self._gone.get(digest):
-            return self._known[earlier.pop(0)][1]
-        return SourceFile(path, b"").default_id
-
-
-def _with_stem(document: Document, path: str, stem: str) -> Document:
-    own = SourceFile(path, b"").default_id
-    if stem == own or not (document.id == own or document.id.startswith(f"{own}#")):
-        return document
-    return replace(document, id=stem + document.id.removeprefix(own))
-
-
-def _take_in(reading: _Reading, documents: Sequence[Document]) -> None:
-    for document in documents:
-        if (other := reading.documents.get(document.id)) is not None:
-            raise ReaderError(
-                f"its id {document.id!r} is already that of {other.source}; give one of them an id of its own"
-            )
-    for document in documents:
-        reading.documents[document.id] = document
-
-
-def _sentence(reason: str) -> str:
-    return reason[:1].upper() + reason[1:] + ("" if reason.endswith((".", "?", "!")) else ".")
+    return _Comparison(origin, directory, library, found, wish).plan()
 
 
 class _Comparison:
@@ -232,58 +116,70 @@ class _Comparison:
         self,
         origin: Origin,
         directory: Path,
-        stored: Mapping[str, Stored],
-        reading: _Reading,
+        library: Library,
+        reading: Found,
         wish: Wish,
-        forbidden: Forbidden,
     ) -> None:
-        self._origin, self._directory, self._stored, self._reading, self._wish = (
-            origin,
-            directory,
-            stored,
-            reading,
-            wish,
-        )
-        self._there = {document_id for ids in reading.kept.values() for document_id in ids}
-        self._forbidden = forbidden
+        self._origin, self._directory, self._library = origin, directory, library
+        self._reading, self._wish = reading, wish
+        self._there = set(reading.kept)
         self._write: list[NewRevision] = []
         self._move: list[Move] = []
         self._kept: list[Kept] = []
         self._added = self._changed = 0
-        self._unchanged = sum(1 for one in self._there if stored[one].state == "published")
+        self._unchanged = reading.published
+        self._unchanged += sum(1 for one in self._there if reading.placed[one].state == "published")
 
     def plan(self) -> Plan:
+        stored = self._library.newest_of(self._reading.documents)
+        forbidden = Forbidden(self._library.erasures(), stored) if self._reading.documents else Forbidden(())
         for document in self._reading.documents.values():
-            old = self._stored.get(document.id)
+            old = stored.get(document.id)
             if (conflict := self._conflict(document, old)) is not None:
                 self._reading.failed.append(Failure(document.source, conflict))
-                self._reading.files.pop(document.source, None)
+                self._reading.read_again(document.source)
                 continue
-            if self._is_erased(document):
+            if self._is_erased(document, forbidden):
                 continue
             self._there.add(document.id)
             self._compare(document, old)
-        gone = {one: its for one, its in self._stored.items() if its.origin == self._origin and one not in self._there}
-        for document_id, one in gone.items():
-            if one.by_hand and one.state != "retired" and not self._wish.takes(document_id):
-                self._keep(
-                    one,
-                    f"Its file is gone, but it was {what_was_done(one)}",
-                    f"knowledge retire {shlex.quote(document_id)}",
-                )
-        kept = {one.document for one in self._kept}
-        retire = frozenset(one for one, its in gone.items() if its.state != "retired" and one not in kept)
+        retire = self._retire()
         changes = Changes(
             author=self._wish.author or BY_SYNC,
             why=self._wish.why,
             write=self._write,
             retire=retire,
             move=self._move,
-            read=FolderFiles(self._origin.place, self._reading.files),
+            files=FolderFiles(self._origin.place, self._reading.notes, self._reading.gone),
         )
         failed = sorted(self._reading.failed, key=lambda failure: failure.file)
-        notes = self._reading.notes
-        return Plan(changes, self._added, self._changed, self._unchanged, failed, self._kept, notes, self._same(retire))
+        same = self._same(retire)
+        return Plan(
+            changes,
+            self._added,
+            self._changed,
+            self._unchanged,
+            failed,
+            self._kept,
+            self._reading.remarks,
+            same,
+            len(self._reading.later),
+        )
+
+    def _retire(self) -> frozenset[str]:
+        """The documents whose files are gone, but for those that a person has had the last word on: they are told."""
+        if self._reading.is_part:
+            return frozenset()
+        placed = self._reading.placed
+        gone = {one for one, its in placed.items() if one not in self._there and its.state != "retired"}
+        edited = {one for one in gone if placed[one].by_hand and not self._wish.takes(one)}
+        for document_id, one in self._library.newest_of(edited).items():
+            self._keep(
+                one,
+                f"Its file is gone, but it was {what_was_done(one)}",
+                f"knowledge retire {shlex.quote(document_id)}",
+            )
+        return frozenset(gone - edited)
 
     def _compare(self, document: Document, old: Stored | None) -> None:
         digest = content_hash(document)
@@ -295,7 +191,7 @@ class _Comparison:
             self._stay(document, old)
             if digest != old.taken_hash:
                 # Read, and told, each time until somebody decides.
-                self._reading.files.pop(document.source, None)
+                self._reading.read_again(document.source)
                 where, which = shlex.quote(str(self._directory)), shlex.quote(document.id)
                 again = f"knowledge sync {where} --take {which}"
                 self._keep(old, f"Its file has changed, but it was {what_was_done(old)}", again)
@@ -321,12 +217,12 @@ class _Comparison:
         reason = f"{why}; that stays. To go by the folder: frontdesk {command}"
         self._kept.append(Kept(old.document.id, old.document.source, reason))
 
-    def _is_erased(self, document: Document) -> bool:
+    def _is_erased(self, document: Document, forbidden: Forbidden) -> bool:
         """Whether it was erased, and is not asked for by name. It is read, and told, each time until its file is gone."""
-        why = self._forbidden.reason(document, self._origin)
+        why = forbidden.reason(document, self._origin)
         if not why or self._wish.takes(document.id):
             return False
-        self._reading.files.pop(document.source, None)
+        self._reading.read_again(document.source)
         again = f"frontdesk knowledge sync {shlex.quote(str(self._directory))} --take {shlex.quote(document.id)}"
         reason = f"{why}, and its file is still there. Delete the file. To take it in all the same: {again}"
         self._kept.append(Kept(document.id, document.source, reason))
@@ -334,7 +230,7 @@ class _Comparison:
 
     def _conflict(self, document: Document, old: Stored | None) -> str | None:
         """Why `document` may not have its id: an unchanged file has it, or a document that does not come from this folder."""
-        if document.id in self._there:
+        if document.id in self._there or (old is not None and self._is_unchanged(old)):
             return f"Its id {document.id!r} is already that of another file; give one of them an id of its own."
         if old is None or old.origin == self._origin or self._wish.takes(document.id):
             return None
@@ -353,13 +249,15 @@ class _Comparison:
             return f"Its id {document.id!r} is already that of {other}; give one of them an id of its own."
         return None
 
+    def _is_unchanged(self, old: Stored) -> bool:
+        """Whether a document is that of a file that stays as it is."""
+        is_there = old.state != "retired" or old.by_hand
+        return old.origin == self._origin and old.document.source in self._reading.unchanged and is_there
+
     def _same(self, retire: frozenset[str]) -> list[tuple[str, str]]:
         """New documents that say, to the same people, what another one says."""
-        said = {
-            (one.text_hash, one.document.audience): document_id
-            for document_id, one in self._stored.items()
-            if one.state == "published" and document_id not in retire
-        }
+        hashes = {text_hash(one.document.text) for one in self._write}
+        said = {which: other for other, which in self._library.said(hashes) if other not in retire}
         found = []
         for new in self._write:
             document = new.document

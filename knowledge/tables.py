@@ -36,7 +36,7 @@ from sqlalchemy import (
 
 from knowledge.database import Schema, UtcDateTime
 
-SCHEMA = Schema("knowledge_version", ("0001", "0002"), Path(__file__).parent / "migrations")
+SCHEMA = Schema("knowledge_version", ("0001", "0002", "0003"), Path(__file__).parent / "migrations")
 
 metadata = MetaData()
 
@@ -118,6 +118,7 @@ passages = Table(
     Column("text", Text, nullable=False),
     Column("vector_key", String(64), nullable=False),
     Index("passages_document", "document"),
+    Index("passages_from_edition", "from_edition"),
     Index("passages_until_edition", "until_edition"),
     Index("passages_vector_key", "vector_key"),
 )
@@ -153,6 +154,8 @@ files = Table(
     Column("content_hash", String(64), nullable=False),
     # What the ids of its documents begin with: its path's when it was first seen, so that a renamed file keeps them.
     Column("stem", Text, nullable=False),
+    # What changes whenever its bytes may have (see `folder.Entry`); empty when that is not known, and it has to be read.
+    Column("stamp", Text, nullable=False, server_default=""),
 )
 
 pages = Table(

@@ -59,12 +59,10 @@ class OpenVectors(Protocol):
         """The process in which they are looked up, for those who watch over it."""
         ...
 
-    async def cosines(
-        self, vector: Vectors, audiences: Collection[str], nearest: int, also: Sequence[str] = ()
-    ) -> dict[str, float]:
-        """Cosines of the `nearest` passages of each audience to `vector`, and of those in `also`, by the passage's id.
+    async def cosines(self, vector: Vectors, audiences: Collection[str], nearest: int) -> dict[str, float]:
+        """Cosines of the `nearest` passages of each audience to `vector`, by the passage's id.
 
-        An id of `also` that is not there is left out. Raises `IndexFailure` within seconds, whatever happens.
+        Raises `IndexFailure` within seconds, whatever happens.
         """
         ...
 

@@ -11,11 +11,14 @@ from knowledge.documents import IndexEntry
 from knowledge.embeddings import Embedder
 from knowledge.errors import IndexFailure
 from knowledge.in_use import Opened
+from knowledge.index import Whole
 from knowledge.keeper import Keeper
 from knowledge.library import Library
 from knowledge.vectors import Rows
 
 AT_ONCE = 100
+SAME = 0.001
+"""How far a number of a vector may be from the one that was written. Those of vectors of length 1 are cut off at 0.0005."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +94,23 @@ async def _vectors(
         for rows in await asyncio.to_thread(list, _batches(library, whole.about.space, mine)):
             progress("Looking for passages", done, len(mine))
             await whole.vectors.check([rows])
+            if not _are_kept(whole, rows):
+                return Part(name, False, "the vectors beside it are others than the library's")
             done += len(rows.ids)
     except IndexFailure as error:
         return Part(name, False, error.message)
     progress("Looking for passages", done, len(mine))
     beside = f", {len(added)} are kept beside it" if added else ""
     return Part(name, True, f"all {len(mine)} passages are found by their own vectors{beside}")
+
+
+def _are_kept(whole: Whole, rows: Rows) -> bool:
+    """Whether the file of vectors by row has these, as far as half the digits tell."""
+    import numpy as np
+
+    assert whole.kept is not None
+    kept = whole.kept[[whole.rows[one] for one in rows.ids]].astype(np.float32)
+    return bool(np.allclose(kept, rows.vectors, atol=SAME))
 
 
 def _batches(library: Library, space: str, entries: list[IndexEntry]) -> Iterator[Rows]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from knowledge.errors import FolderError, FrontdeskError
-from knowledge.sync import SyncReport, Wish
+from knowledge.folder_reading import Wish
+from knowledge.sync import SyncReport
 
 if TYPE_CHECKING:
     from knowledge.base import KnowledgeBase

@@ -113,13 +113,15 @@ class Reader:
     """Turns one file into its documents.
 
     `suffixes` are the endings it takes, lower case with the dot. `read` raises `ReaderError` with one plain sentence
-    when the file cannot be read. `entry` is where it was loaded from, `package.module:name`, so that another process can
-    load it, too; `load_readers` fills it in.
+    when the file cannot be read. `in_steps`: it is given time for the steps it takes (see `SourceFile`), and none for the
+    file's size. `entry` is where it was loaded from, `package.module:name`, so that another process can load it,
+    too; `load_readers` fills it in.
     """
 
     suffixes: tuple[str, ...]
     read: Callable[[SourceFile], Reading]
     entry: str = ""
+    in_steps: bool = False
 
 
 def load_readers() -> dict[str, Reader]:

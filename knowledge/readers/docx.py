@@ -44,8 +44,9 @@ _MONOSPACED = re.compile(r"courier|consolas|menlo|monaco|mono\b|source code|casc
 _KEPT = re.compile(
     r"\[Content_Types\]\.xml|_rels/\.rels|word/(?:_rels/)?[\w.-]+\.(?:xml|rels)|docProps/core\.xml", re.IGNORECASE
 )
-_PAGE = 40_000
-"""Bytes of XML that are a few pages."""
+_TEXT = re.compile(rb"<w:t(?:\s[^>]*)?>([^<]*)")
+_PAGE = 4_000
+"""Bytes of text that are a page or two."""
 
 _TIGHT = 60
 """How many times smaller than its text a file may be and still be given time for all of it."""
@@ -106,9 +107,9 @@ def _parts(content: bytes) -> dict[str, bytes]:
 
 def _ask_for_time(file: SourceFile, parts: dict[str, bytes]) -> None:
     """Take a step for about every page of text, unless it was packed so tightly that it may be a bomb."""
-    size = sum(map(len, parts.values()))
-    if size < _TIGHT * len(file.content):
-        for _ in range(size // _PAGE):
+    if sum(map(len, parts.values())) < _TIGHT * len(file.content):
+        text = sum(len(found[1]) for data in parts.values() for found in _TEXT.finditer(data))
+        for _ in range(text // _PAGE):
             file.step()
 
 
@@ -195,4 +196,4 @@ class _About:
         self.language = language
 
 
-reader = Reader(suffixes=(".docx",), read=read)
+reader = Reader(suffixes=(".docx",), read=read, in_steps=True)

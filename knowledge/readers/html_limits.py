@@ -18,6 +18,12 @@ MAX_STEPS = 400_000_000
 MAX_REOPENED = 300_000
 """Elements that the parser may have to add of its own accord."""
 
+MAX_TAGS = 400_000
+"""Opening tags. Each becomes an object that is looked at several times; 20 MiB of an ordinary manual have 300,000."""
+
+_OPTION = 4
+"""Steps for every option that stands before another in a list: the parser looks at all of them again."""
+
 _ATTRIBUTE = re.compile(r"[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:\"[^\"]*+\"?|'[^']*+'?|[^\s>\"'][^\s>]*+)?)?")
 _TAG = re.compile(
     r"<!--(?:-?>|.*?(?:--!?>|\Z))"
@@ -79,6 +85,8 @@ class _Count:
         self.open: Counter[str] = Counter()
         self.depth = 0
         self.steps = 0
+        self.tags = 0
+        self.options = 0
         self.formatting: defaultdict[str, list[str]] = defaultdict(list)
         self.left_open = 0
         self.reopened = 0
@@ -88,6 +96,8 @@ class _Count:
         """Count one more tag; `is_empty` tags end in a slash, which closes them in drawings and formulas only."""
         number = len(_ATTRIBUTE.findall(attributes)) if len(attributes) > _FEW else 0
         self.steps += self.depth + number * number
+        if not is_end:
+            self._add_tag(name)
         if name in _FORMATTING:
             self._add_formatting(name, attributes, is_end)
         else:
@@ -96,7 +106,17 @@ class _Count:
         if name not in _NEVER_NESTED and not (self.in_drawing and is_empty):
             self._add_nesting(name, is_end)
         if self.steps > MAX_STEPS or self.reopened > MAX_REOPENED:
-            raise ReaderError("its HTML leaves too many tags open, or gives one too many attributes")
+            raise ReaderError("its HTML leaves too many tags open, or gives one too many attributes or options")
+
+    def _add_tag(self, name: str) -> None:
+        self.tags += 1
+        if self.tags > MAX_TAGS:
+            raise ReaderError(f"it has more than {MAX_TAGS:,} HTML tags; split it")
+        if name == "select":
+            self.options = 0
+        elif name == "option":
+            self.options += 1
+            self.steps += _OPTION * self.options
 
     def _add_formatting(self, name: str, attributes: str, is_end: bool) -> None:
         opened = self.formatting[name]

@@ -275,7 +275,11 @@ _KINDS = (
 """What is found: the words for staff, then rules. A rule is looked for only where one of the pieces before it occurs
 (`_` stands for a space), which keeps ordinary documents cheap."""
 
-_EMPHASIS = re.compile(r"[*~`\\]+(?=\w)|(?<=\w)[*~`\\]+|(?<!\w)_+(?=\w)|(?<=\w)_+(?!\w)")
+_EMPHASIS = re.compile(
+    r"(?<![*~`\\])[*~`\\]++(?=\w)|(?<=\w)[*~`\\]+"
+    # Runs are looked at from their first sign only, or a long one would take the square of its length.
+    r"|(?<!_)_++(?![^\W_])|(?<![^\W_])(?<!_)_++"
+)
 _SPACED = re.compile(r"\b(?:\w[ .\-_]){2,}\w\b")
 _SPACES = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
 

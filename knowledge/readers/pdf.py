@@ -253,4 +253,4 @@ def _language(reader: PdfReader) -> str | None:
     return named if re.fullmatch(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{1,8})*", named) else None
 
 
-reader = Reader(suffixes=(".pdf",), read=read)
+reader = Reader(suffixes=(".pdf",), read=read, in_steps=True)

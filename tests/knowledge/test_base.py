@@ -19,9 +19,9 @@ from knowledge.base import KnowledgeBase
 from knowledge.chroma import ChromaServer, EmbeddedChroma, Patience
 from knowledge.database import Source, damage
 from knowledge.errors import EmbedderError, FolderError, StoreError
+from knowledge.folder_reading import Wish
 from knowledge.lock import writer_lock
 from knowledge.search import Query
-from knowledge.sync import Wish
 from tests.knowledge.embedder import LetterEmbedder, Vectors
 
 QUICK = Patience(pauses=(0.05,))

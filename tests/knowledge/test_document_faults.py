@@ -14,11 +14,12 @@ import pytest
 from knowledge.base import KnowledgeBase
 from knowledge.database import open_database
 from knowledge.errors import ReaderError
+from knowledge.folder_reading import Wish
 from knowledge.jail import Jail, Limits
 from knowledge.library import Library
 from knowledge.readers import SourceFile, load_readers
 from knowledge.readers.pdf import MAX_PAGES
-from knowledge.sync import Plan, Wish, plan
+from knowledge.sync import Plan, plan
 from knowledge.tables import SCHEMA
 from tests.knowledge.docxs import docx, paragraph, run
 from tests.knowledge.pdfs import IMAGE, Pdf, encrypted, picture, stream, text
@@ -212,6 +213,7 @@ def test_staff_are_shown_what_is_hidden_and_confirm_what_is_doubtful(tmp_path: P
 BOMBS: dict[str, Callable[[], bytes]] = {
     # A parser keeps busy with each of these for a long time, or fills its memory; all are small.
     "slow.html": lambda: b"<p>hello " + b"<p>a" * 200_000,
+    "options.html": lambda: b"<p>hello<select>" + b"<option>a" * 60_000,
     "drawing.html": lambda: b"<p>hello<svg>" + b"<![CDATA[a]]><g>" * 60_000,
     "pages.pdf": lambda: Pdf(["/Fm1 Do"] * 40, resources="/XObject << /Fm1 8 0 R >>", extra={8: forms()}).bytes(),
     "strings.pdf": lambda: Pdf(["BT /F1 9 Tf " + "(a) Tj " * 200_000 + "ET"], packed=True).bytes(),
@@ -237,3 +239,11 @@ def test_a_bomb_costs_its_own_upload(name: str) -> None:
         assert caught.value.message
         assert "Error" not in caught.value.message
         assert jail.read(SourceFile("a/good.md", b"Words.")).documents[0].text == "Words."
+
+
+@pytest.mark.parametrize("sign", "`*_~[>#<|-")
+def test_a_long_run_of_one_sign_is_read_in_a_moment(sign: str) -> None:
+    content = f"Words {sign * 500_000} and words.".encode()
+    with Jail(load_readers(), Limits(seconds=3, seconds_per_mib=0)) as jail:
+        for name in ("run.md", "run.txt"):
+            assert "and words" in jail.read(SourceFile(name, content)).documents[0].text

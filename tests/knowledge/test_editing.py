@@ -15,8 +15,8 @@ from knowledge.database import Source
 from knowledge.documents import Document, Origin
 from knowledge.editing import Act
 from knowledge.errors import ConflictError, KnowledgeError
+from knowledge.folder_reading import Wish
 from knowledge.search import Cited, Query
-from knowledge.sync import Wish
 
 ANNA = Act("anna", "first version", publish=True)
 BEN = Act("ben", "found it wrong", publish=True)

@@ -15,8 +15,8 @@ from knowledge.database import Source
 from knowledge.documents import Document, Origin
 from knowledge.editing import Act
 from knowledge.errors import ConflictError, KnowledgeError
+from knowledge.folder_reading import Wish
 from knowledge.search import Query
-from knowledge.sync import Wish
 from knowledge.tables import metadata
 from tests.knowledge.embedder import LetterEmbedder
 from tests.servers.chroma_server import RunningChroma

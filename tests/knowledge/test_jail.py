@@ -113,9 +113,12 @@ def test_a_child_knows_no_secrets(jail: Jail, monkeypatch: pytest.MonkeyPatch) -
     assert not {"SLACK_BOT_TOKEN", "DATABASE_URL", "HOME"} & names
 
 
-@pytest.mark.parametrize("seconds", [0.25, 0.0])
+@pytest.mark.parametrize("seconds", [0.1, 0.0])
 def test_a_reader_that_reports_its_steps_is_given_time(seconds: float) -> None:
-    with Jail({".odd": ODD}, replace(BRIEF, seconds=1.5, seconds_per_step=seconds)) as jail:
+    in_steps = replace(ODD, in_steps=True)
+    with Jail(
+        {".odd": in_steps}, replace(BRIEF, seconds=0.5, seconds_per_step=seconds, steps_per_mib=1e9, patience=3)
+    ) as jail:
         process(jail)
         if seconds:
             assert odd(jail, "steps").documents[0].text == "steps"

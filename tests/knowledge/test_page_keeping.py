@@ -18,6 +18,7 @@ from knowledge.database import Source
 from knowledge.documents import Document
 from knowledge.editing import Act
 from knowledge.kept_pages import KnownSitemap
+from knowledge.page_keeping import in_turn
 from knowledge.pages import Pages
 from tests.servers.running import serving
 from tests.servers.site import Site
@@ -239,3 +240,19 @@ async def test_new_pages_of_a_sitemap_are_taken_in_as_the_first_were(
     assert not await base.forget_sitemap(url)
     listed.append("packed")
     assert (await base.recheck_pages(pages)).added == ()
+
+
+async def test_pages_that_take_long_wait_for_the_others() -> None:
+    done: list[tuple[str, bool]] = []
+    told: list[tuple[str, int, int]] = []
+
+    async def do(page: str, *, in_a_hurry: bool) -> bool:
+        done.append((page, in_a_hurry))
+        return not (page == "long" and in_a_hurry)
+
+    await in_turn(["a", "long", "b"], do, lambda *how: told.append(how), "Looking")
+    assert done == [("a", True), ("long", True), ("b", True), ("long", False)]
+    assert told == [("Looking", 0, 3), ("Looking", 1, 3), ("Looking", 2, 3), ("Looking", 3, 3)]
+    done.clear()
+    await in_turn(["long"], do, lambda *how: None, "Looking")
+    assert done == [("long", False)], "nobody waits for it"

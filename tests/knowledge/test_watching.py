@@ -18,7 +18,8 @@ import pytest
 
 from knowledge.base import KnowledgeBase
 from knowledge.errors import FolderError, FrontdeskError
-from knowledge.sync import SyncReport, Wish
+from knowledge.folder_reading import Wish
+from knowledge.sync import SyncReport
 from knowledge.watching import Pace, watch
 
 QUICK = Pace(settled=0.3, again=0.2, same=0.3)

@@ -12,7 +12,8 @@ from rich.text import Text
 from connectors.commands.knowledge.opened import opened, print_json, progress, say, tell, tell_failures, tell_kept
 from connectors.commands.options import Options
 from knowledge.errors import FrontdeskError
-from knowledge.sync import SyncReport, Wish
+from knowledge.folder_reading import Wish
+from knowledge.sync import SyncReport
 from knowledge.watching import watch
 
 __all__ = ["Wish", "follow", "sync"]
