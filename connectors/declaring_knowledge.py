@@ -54,6 +54,8 @@ def _fields(values: dict[str, Any]) -> Fields:
     from connectors.commands.knowledge.writing import Fields
 
     review_by: datetime | None = values["review_by"]
+    if "," in (values["audience"] or ""):
+        raise click.UsageError("--audience takes one name: a document has one audience.")
     return Fields(
         values.get("document_id"),
         values["title"],

@@ -262,3 +262,13 @@ def test_the_list_shows_what_customers_see(typed: Type, refunds: Path) -> None:
     ]
     (row,) = of(typed("list", "--json"))["documents"]
     assert (row["audience"], row["revision"], row["published"], row["latest"]) == ("public", 1, 1, 2)
+
+
+def test_a_folder_is_no_file_and_two_audiences_are_not_one(typed: Type, refunds: Path, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    assert typed("add", "docs").errors.splitlines() == [
+        "Error: docs is a folder.",
+        "Bring it in with: frontdesk knowledge sync docs",
+    ]
+    assert "takes one name" in typed("add", "refunds.md", "--audience", "staff,public").errors
+    assert typed("list").lines == ["The knowledge base is empty. Bring documents in with: frontdesk knowledge sync DIR"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import tempfile
@@ -88,6 +89,8 @@ async def add(
 
 
 async def _read(knowledge: KnowledgeBase, file: Path) -> Reading:
+    if await asyncio.to_thread(file.is_dir):
+        raise KnowledgeError(f"{file} is a folder.", f"Bring it in with: {_command('sync', str(file))}")
     try:
         return await knowledge.read_file(file)
     except ReaderError as error:
