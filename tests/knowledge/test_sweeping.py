@@ -21,7 +21,7 @@ from knowledge.tables import SCHEMA, editions, state
 from tests.knowledge.embedder import LetterEmbedder
 from tests.servers.chroma_server import RunningChroma
 
-ROUNDS, KILLED = 3, 1
+ROUNDS, KILLED = 2, 1
 
 
 class OtherEmbedder(LetterEmbedder):
