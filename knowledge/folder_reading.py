@@ -20,7 +20,7 @@ from knowledge.places import Placed
 from knowledge.publishing import FileNote
 from knowledge.readers import Reading, SourceFile
 
-READING = "2"
+READING = "3"
 """Raise it when readers or the splitter change what they make of a file: every file is then read anew."""
 LARGE = 1024 * 1024
 """Bytes of a file that may take longer to read than others should have to wait."""

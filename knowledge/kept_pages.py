@@ -1,0 +1,80 @@
+"""Pages that are gone, pages that somebody looks at, sitemaps that are followed: a part of `knowledge.library`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+
+from sqlalchemy import Engine, delete, insert, select, update
+
+from knowledge.database import reading, writing
+from knowledge.pages import Seen
+from knowledge.places import KnownPage
+from knowledge.tables import documents, pages, sitemaps
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSitemap:
+    """A sitemap whose new pages are taken in, too: for whom, and what is said of each of them."""
+
+    url: str
+    author: str
+    publish: bool
+    audience: str | None = None
+    tags: tuple[str, ...] = ()
+    review_by: date | None = None
+
+
+class KeptPages:
+    """The verbs over pages and sitemaps. Every one raises `StoreError` when the database cannot be used."""
+
+    _engine: Engine
+
+    def lost_pages(self) -> list[tuple[KnownPage, list[str]]]:
+        """The pages that could not be had the last time, and the ids of the published documents that come from each."""
+        query = (
+            select(pages.c.url, pages.c.problem, pages.c.failing_since, documents.c.id)
+            .join(documents, (documents.c.origin == "page") & (documents.c.place == pages.c.url))
+            .where(pages.c.problem != "", documents.c.state == "published")
+        )
+        found: dict[str, tuple[KnownPage, list[str]]] = {}
+        with reading(self._engine) as connection:
+            for row in connection.execute(query.order_by(pages.c.failing_since, pages.c.url, documents.c.id)):
+                known = KnownPage(row.url, Seen(), row.problem, row.failing_since)
+                found.setdefault(row.url, (known, []))[1].append(row.id)
+        return list(found.values())
+
+    def claim_page(self, url: str, before: datetime) -> bool:
+        """Whether nobody else has looked at this page since then; from now on somebody has."""
+        now = datetime.now(UTC)
+        with writing(self._engine) as connection:
+            claim = update(pages).where(pages.c.url == url, pages.c.checked_at <= before).values(checked_at=now)
+            return connection.execute(claim).rowcount == 1
+
+    def sitemaps(self, before: datetime | None = None) -> list[KnownSitemap]:
+        """The sitemaps that are followed, by address; those that were last looked at before then."""
+        query = select(sitemaps).order_by(sitemaps.c.url)
+        query = query.where(sitemaps.c.checked_at <= before) if before is not None else query
+        with reading(self._engine) as connection:
+            return [
+                KnownSitemap(row.url, row.author, row.publish, row.audience, tuple(row.tags), row.review_by)
+                for row in connection.execute(query)
+            ]
+
+    def follow_sitemap(self, known: KnownSitemap) -> None:
+        """Follow a sitemap from now on, as it says."""
+        values = {**asdict(known), "tags": list(known.tags), "checked_at": datetime.now(UTC)}
+        with writing(self._engine) as connection:
+            connection.execute(delete(sitemaps).where(sitemaps.c.url == known.url))
+            connection.execute(insert(sitemaps).values(values))
+
+    def claim_sitemap(self, url: str, before: datetime) -> bool:
+        """Whether nobody else has looked at this sitemap since then; from now on somebody has."""
+        with writing(self._engine) as connection:
+            claim = update(sitemaps).where(sitemaps.c.url == url, sitemaps.c.checked_at <= before)
+            return connection.execute(claim.values(checked_at=datetime.now(UTC))).rowcount == 1
+
+    def forget_sitemap(self, url: str) -> bool:
+        """No longer follow a sitemap. Returns whether it was followed."""
+        with writing(self._engine) as connection:
+            return connection.execute(delete(sitemaps).where(sitemaps.c.url == url)).rowcount == 1
