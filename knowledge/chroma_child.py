@@ -61,9 +61,7 @@ class ChromaServing:
         import chromadb
         from chromadb.config import Settings
 
-        if self._client is not None:
-            self._client.close()
-        self._collections = {}
+        self.close()
         self._hnsw = {"space": "cosine", "ef_construction": 200, "ef_search": 200}
         if "path" in facts:
             # What Chroma has not written to its graph's files, by default up to 1,000 rows, is put into the graph anew at every
@@ -86,6 +84,12 @@ class ChromaServing:
                 database=facts["database"],
             )
         return {"version": self._client.get_version()}, b""
+
+    def close(self) -> None:
+        """Let go of what is open."""
+        if self._client is not None:
+            self._client.close()
+        self._client, self._collections = None, {}
 
     def open(self, facts: dict[str, Any], numbers: bytes) -> Answer:
         """See that the collections called `names` are there."""
@@ -258,7 +262,8 @@ def _told(error: BaseException) -> dict[str, str]:
     return {"error": "lost" if gone else "failed", "message": (str(error) or type(error).__name__)[:300]}
 
 
-def _answered(serving: ChromaServing, facts: dict[str, Any], numbers: bytes) -> bytes:
+def answered(serving: ChromaServing, facts: dict[str, Any], numbers: bytes) -> bytes:
+    """The frame that answers a frame, whatever goes wrong."""
     verbs: dict[str, Callable[[dict[str, Any], bytes], Answer]] = {
         name: getattr(serving, name)
         for name in ("connect", "open", "cosines", "probe", "prepare", "fill", "remove", "sweep")
@@ -286,7 +291,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
 
     def work() -> None:
         while True:
-            answer = _answered(serving, *requests.get())
+            answer = answered(serving, *requests.get())
             with writing, suppress(BrokenPipeError):
                 sink.write(answer)
                 sink.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,11 +27,35 @@ for name in list(os.environ):
     foreign = name.endswith("_API_KEY") or name.startswith(("OPENAI_", "LANGSMITH_", "LANGCHAIN_", "HF_"))
     if ours or foreign or name.lower().endswith("_proxy"):
         del os.environ[name]
+# Many tests start processes of their own, which need not compile the package anew each.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 HOME = tempfile.TemporaryDirectory(prefix="frontdesk-home-")
 os.environ["HOME"] = HOME.name
 os.environ["XDG_DATA_HOME"] = f"{HOME.name}/share"
+# Whoever a test connects to speaks plain HTTP. To read a machine's hundred authorities again and again takes minutes in all.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("authority.pem"))
 # The switch that forbids every model and download elsewhere.
 os.environ["FRONTDESK_OFFLINE"] = "1"
+
+# What takes long begins first, so that all workers are done at about the same time.
+LONG = (
+    *("journeys/test_crashes", "journeys", "knowledge/test_keeping", "knowledge/test_base", "agent/test_turns"),
+    *("contracts/test_vector_store_contract", "agent/test_engine", "test_docs"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        place = item.path.relative_to(Path(__file__).parent).as_posix()
+        return next((number for number, name in enumerate(LONG) if place.startswith(name)), len(LONG))
+
+    items.sort(key=rank)
+
+
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Tests wait for about as long as they compute: three workers for two processors."""
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else max(2, (os.cpu_count() or 1) * 3 // 2)
 
 
 @pytest.fixture(autouse=True)

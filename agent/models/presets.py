@@ -205,7 +205,8 @@ class Catalogue:
         preset = self.presets.get(name)
         if preset is None:
             raise self._unknown(written, purpose)
-        model = model or (preset.get(purpose, {}).get("model") if purpose else preset.get("default")) or ""
+        usual = preset.get(purpose, {}).get("model") if purpose else preset.get("default")
+        model = "" if model == FIRST else model or usual or ""
         if not model:
             raise SettingsError(f"{choice!r} does not say which model.", f"Name it after a colon: {name}:MODEL")
         facts = preset.get("models", {}).get(model, {})

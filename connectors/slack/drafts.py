@@ -24,8 +24,8 @@ _log = logging.getLogger(__name__)
 STREAM_SECONDS = 240.0
 """Slack ends a stream after about 306 s, whatever is appended (measured by several projects): it is left before."""
 _LONGEST_STREAM = 11_500
-_LOOK_WAITS = 65.0
-"""Seconds: reading a thread is limited to once a minute for some apps (docs.slack.dev/changelog, 2025-05-29)."""
+_LOOK_WAITS = 65 / 60
+"""Minutes: reading a thread is limited to once a minute for some apps (docs.slack.dev/changelog, 2025-05-29)."""
 _MOST_PAGES = 5
 _DRAFT_PATIENCE = 6.0
 _LONGEST_TEXT = 4_000
@@ -56,7 +56,7 @@ class Standing(showing.Standing):
         args |= {"oldest": self._asked} if self._asked else {}
         marked: dict[int, str] = {}
         unmarked: list[str] = []
-        pages, left, limited = 0, _LOOK_WAITS, 0
+        pages, left, limited = 0, _LOOK_WAITS * self.calls.pace.minute, 0
         while pages < _MOST_PAGES:
             wait = min(left, self.calls.pace.book(self.place.team, method))
             left -= wait

@@ -116,7 +116,7 @@ class Pace:
 
     def __init__(self, clock: Clock = time.monotonic, *, minute: float = 60.0) -> None:
         self.clock = clock
-        self._minute = minute
+        self.minute = minute
         self._windows: dict[tuple[str, str, str], Window] = {}
         self._steady: dict[tuple[str, str], Steady] = {}
         self._held: dict[tuple[str, str], float] = {}
@@ -142,7 +142,7 @@ class Pace:
         if held <= now:
             self._held.pop(key, None)
             return wait
-        self._held[key] = held + self._minute / TIERS.get(method, _USUAL_TIER)
+        self._held[key] = held + self.minute / TIERS.get(method, _USUAL_TIER)
         return max(wait, held - now)
 
     def book_append(self, team: str) -> float:
@@ -166,7 +166,7 @@ class Pace:
     def _drafts(self, team: str, method: str, at_once: int, a_minute: int) -> Steady:
         found = self._steady.get((team, method))
         if found is None:
-            found = self._steady[team, method] = Steady(at_once, a_minute, self._minute, self.clock)
+            found = self._steady[team, method] = Steady(at_once, a_minute, self.minute, self.clock)
         return found
 
     def _window(self, team: str, method: str, channel: str) -> Window | None:
@@ -179,9 +179,9 @@ class Pace:
             if len(self._windows) > 10_000:
                 self._windows = {key: window for key, window in self._windows.items() if window.wait() > 0}
             if method == "chat.postMessage":
-                found = Window(_POSTS, _POSTS_SECONDS * self._minute / 60, self.clock)
+                found = Window(_POSTS, _POSTS_SECONDS * self.minute / 60, self.clock)
             else:
-                found = Window(TIERS[method], self._minute, self.clock)
+                found = Window(TIERS[method], self.minute, self.clock)
             self._windows[key] = found
         return found
 

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import SettingsError
@@ -371,6 +371,7 @@ def test_only_this_machine_is_local(host: str, local: bool) -> None:
 
 
 @settings(deadline=None, max_examples=300)
+@example("qwen:", "$first")
 @given(
     st.sampled_from(["", "http://", "https://", "qwen:", "ollama:"]),
     st.text(st.characters(codec="utf-8") | st.sampled_from(":/#@?[]")),

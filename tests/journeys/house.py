@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +13,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from tests.journeys.running import FRONTDESK, Running, environment, tokens
+from tests.journeys import forked
+from tests.journeys.running import Running, environment, tokens
 from tests.servers.model_server import Call, ModelServer, Play, chunk, says
 from tests.servers.slack import Seen, SlackServer, serving
 from tests.servers.slack.state import Call as SlackCall
@@ -130,8 +130,9 @@ class Household:
 
     def frontdesk(self, *arguments: str) -> str:
         """What another command prints."""
-        command = [str(FRONTDESK), "--config", str(self.config), *arguments]
-        return subprocess.run(command, env=self.settings, check=True, capture_output=True, text=True).stdout
+        done = forked.run(["--config", str(self.config), *arguments], self.settings)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
 
 
 class House(Household):
@@ -222,8 +223,8 @@ def sync(data: Path) -> Path:
 
 def sync_into(settings: Mapping[str, str]) -> None:
     """Put the sample documents where a process with these settings finds them."""
-    command = [str(FRONTDESK), "knowledge", "sync", str(SAMPLE)]
-    subprocess.run(command, env=settings, check=True, capture_output=True)
+    done = forked.run(["knowledge", "sync", str(SAMPLE)], settings)
+    assert done.returncode == 0, done.stderr.decode()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Whole journeys by subprocess, as a person or a program types them."""
+"""Whole journeys in processes of their own, as a person or a program types them."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from typing import Any
 
 import pytest
 
+from tests.journeys import forked
 from tests.servers.model_server import Call, ModelServer, Play, error, hang, says, serving, stream
 
 FRONTDESK = Path(sys.executable).with_name("frontdesk")
 
 
 class Shell:
-    """Runs `frontdesk` with a data directory and settings of its own."""
+    """Runs `frontdesk` with a data directory and settings of its own. `anew`: with its imports, which take long."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *, anew: bool = False) -> None:
         self.data = data
+        self.anew = anew
         self.environment = {**os.environ, "FRONTDESK_DATA": str(data)}
 
     def __call__(self, *arguments: str, typed: str | bytes = "", **settings: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [FRONTDESK, *arguments],
-            input=typed.encode() if isinstance(typed, str) else typed,
-            capture_output=True,
-            env={**self.environment, **settings},
-            timeout=100,
-        )
+        environment, given = {**self.environment, **settings}, typed.encode() if isinstance(typed, str) else typed
+        if self.anew:
+            done = subprocess.run(
+                [FRONTDESK, *arguments], input=given, capture_output=True, env=environment, timeout=100
+            )
+        else:
+            done = forked.run(arguments, environment, given)
         out, errors = done.stdout.decode("utf-8"), done.stderr.decode("utf-8")
         assert "Traceback" not in out + errors
         return subprocess.CompletedProcess(done.args, done.returncode, out, errors)
@@ -101,7 +103,7 @@ def test_the_demo_with_a_model(shell: Shell, server: ModelServer) -> None:
 
 
 def test_ask_prints_one_object(larkstay: Shell) -> None:
-    answer = larkstay.json("ask", QUESTION)
+    answer = Shell(larkstay.data, anew=True).json("ask", QUESTION)
     assert list(answer) == ["outcome", "reason", "answer", "citations", "model", "usage", "seconds"]
     assert (answer["outcome"], answer["reason"], answer["model"]) == ("answered", None, "quotes")
     assert "14 days" in answer["answer"]
@@ -309,7 +311,7 @@ def test_list_and_show(larkstay: Shell) -> None:
 
 
 def test_chat_with_piped_input(larkstay: Shell) -> None:
-    done = larkstay("chat", typed=f"{QUESTION}\n\nlet me talk to a human\nexit\nnever read\n")
+    done = Shell(larkstay.data, anew=True)("chat", typed=f"{QUESTION}\n\nlet me talk to a human\nexit\nnever read\n")
     assert done.returncode == 0, done.stderr
     assert "14 days" in done.stdout
     assert "hand-off to a person" in done.stdout
@@ -370,5 +372,6 @@ def test_a_remote_embedder(shell: Shell, tmp_path: Path, server: ModelServer) ->
 
 
 def test_help_and_version(shell: Shell) -> None:
+    shell.anew = True
     assert "frontdesk demo" in shell("--help").stdout
     assert shell("--version").stdout.startswith("frontdesk, version")

@@ -1,4 +1,7 @@
-"""kill -9 at every point of a turn and at random: nothing is lost, nothing is shown twice, nothing is out of order."""
+"""kill -9 at points of a turn and at random: nothing is lost, nothing is shown twice, nothing is out of order.
+
+At some points with a few customers; at every point with many of them when the long tests run (`-m thorough`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import random
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,7 +24,23 @@ from tests.journeys.running import environment
 from tests.servers.model_server import ModelServer
 from tests.servers.running import serving
 
-LEAST_TURNS = 200
+
+@dataclass(frozen=True)
+class Size:
+    """How many customers there are and how many replies they get at least, and how often a process is killed."""
+
+    conversations: int
+    questions: int
+    least: int
+    points: slice
+    at_random: int
+    turns: int
+    """After how many turns one of three dies."""
+
+
+FEW = Size(conversations=16, questions=4, least=50, points=slice(1, None, 3), at_random=1, turns=3)
+MANY = Size(conversations=40, questions=6, least=200, points=slice(None), at_random=2, turns=12)
+SIZES = [FEW, pytest.param(MANY, marks=pytest.mark.thorough)]
 
 
 @pytest.fixture(params=["slack", "discord"])
@@ -42,7 +62,7 @@ def settings(tmp_path: Path, crowd: Crowd) -> Iterator[dict[str, str]]:
         yield made
 
 
-def check(customers: Customers, database: Path | str) -> None:
+def check(customers: Customers, database: Path | str, least: int) -> None:
     assert customers.complaints() == []
     assert customers.crowd.wrong == []
 
@@ -52,7 +72,7 @@ def check(customers: Customers, database: Path | str) -> None:
             assert await ledger.unfinished() == []
             turns = await ledger.turns(limit=10_000)
             assert {one.state for one in turns} <= {"answered", "merged"}
-            assert sum(one.state == "answered" for one in turns) == customers.replies >= LEAST_TURNS
+            assert sum(one.state == "answered" for one in turns) == customers.replies >= least
             # Each is recorded, also those that were answered with others.
             assert len(turns) == sum(len(one.codes) for one in customers.threads)
         finally:
@@ -74,16 +94,19 @@ def told(customers: Customers, database: Path | str, log: Path) -> str:
     return "\n".join([*customers.complaints(), *asyncio.run(look()), *customers.crowd.lost, log.read_text()[-3000:]])
 
 
+@pytest.mark.parametrize("size", SIZES, ids=["few", "many"])
 @pytest.mark.timeout(280)
-def test_one_process_is_killed_again_and_again(tmp_path: Path, crowd: Crowd, settings: dict[str, str]) -> None:
-    customers = Customers(crowd)
+def test_one_process_is_killed_again_and_again(
+    tmp_path: Path, crowd: Crowd, settings: dict[str, str], size: Size
+) -> None:
+    customers = Customers(crowd, size.conversations, size.questions)
     dice = random.Random(4)
     log = tmp_path / "log.txt"
-    for point in crowd.points:
+    for point in crowd.points[size.points]:
         with suicidal(point, dice.randint(1, 6), "run", log=log, **settings) as process:
             assert keep_asking(customers, lambda: process.poll() is not None, 30), f"it never came to {point}"
         assert process.returncode == -9, log.read_text()
-    for _ in range(2):
+    for _ in range(size.at_random):
         with suicidal("", 0, "run", log=log, **settings):
             keep_asking(customers, lambda: False, dice.uniform(2.2, 3.5))
     with suicidal("", 0, "run", log=log, **settings) as process:
@@ -91,20 +114,26 @@ def test_one_process_is_killed_again_and_again(tmp_path: Path, crowd: Crowd, set
         keep_asking(customers, lambda: False, 2)
         process.terminate()
         process.wait(30)
-    check(customers, tmp_path / "data")
+    check(customers, tmp_path / "data", size.least)
 
 
+@pytest.mark.parametrize(
+    ("crowd", "size"),
+    [("slack", FEW), *(pytest.param(name, MANY, marks=pytest.mark.thorough) for name in ("slack", "discord"))],
+    indirect=["crowd"],
+    ids=["slack-few", "slack-many", "discord-many"],
+)
 @pytest.mark.timeout(200)
 def test_one_of_three_on_postgres_is_killed_and_stays_dead(
-    tmp_path: Path, crowd: Crowd, settings: dict[str, str], postgres: Postgres
+    tmp_path: Path, crowd: Crowd, settings: dict[str, str], postgres: Postgres, size: Size
 ) -> None:
     log = tmp_path / "log.txt"
     with postgres.database() as url, ExitStack() as stack:
-        customers = Customers(crowd, seed=2)
+        customers = Customers(crowd, size.conversations, size.questions, seed=2)
         settings["DATABASE_URL"] = url
         sync_into(settings)
         point = random.Random(5).choice(["shown", "posted", "decided"])
-        dies = stack.enter_context(suicidal(point, 12, "run", log=log, **settings))
+        dies = stack.enter_context(suicidal(point, size.turns, "run", log=log, **settings))
         for _ in range(2):
             other = tmp_path / f"data{_}"
             shutil.copytree(tmp_path / "data", other)
@@ -113,4 +142,4 @@ def test_one_of_three_on_postgres_is_killed_and_stays_dead(
         assert dies.returncode == -9
         assert keep_asking(customers, lambda: customers.all_answered, 60), told(customers, url, log)
         keep_asking(customers, lambda: False, 2)
-        check(customers, url)
+        check(customers, url, size.least)

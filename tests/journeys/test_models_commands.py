@@ -192,6 +192,7 @@ def test_a_package_may_bring_a_model_of_its_own(larkstay: Shell, tmp_path: Path)
     entry = metadata / "entry_points.txt"
     entry.write_text("[frontdesk.models]\nparrot = parrot_plugin:provider\n")
     place = {"PYTHONPATH": str(tmp_path), "FRONTDESK_MODEL": "parrot:grey"}
+    larkstay = Shell(larkstay.data, anew=True)
     assert larkstay.json("ask", QUESTION, **place)["model"] == "parrot:grey"
     entry.write_text("[frontdesk.models]\nparrot = parrot_plugin:missing\n")
     done = larkstay("ask", QUESTION, **place)

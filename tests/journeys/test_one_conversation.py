@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from connectors import wording
+from tests.journeys import forked
 from tests.journeys.discord_house import DiscordHouse, discord_housing
 from tests.journeys.house import PERSON, PETS, QUESTION, House, housing, sync
-from tests.journeys.running import FRONTDESK
 
 SCRIPT = (QUESTION, PETS, "How do I teach my parrot to ski?", PERSON)
 CONTROLS = {getattr(wording, name) for name in ("HELPFUL", "UNHELPFUL", "PERSON", "SOLVED", "STOP", "SHARE")}
@@ -51,15 +50,10 @@ def shown(text: str, labels: list[str] | None = None) -> Shown:
 
 def in_the_terminal(house: House) -> list[Shown]:
     """Each reply is told apart by asking one thing at a time, in one conversation."""
-    done = subprocess.run(
-        [str(FRONTDESK), "chat"],
-        env=house.settings | {"FRONTDESK_DATA": str(house.data)},
-        input="\n".join(SCRIPT) + "\n",
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [shown(reply) for reply in re.split(r"\n\n(?=\S)(?!\[\d)", done.stdout.strip())]
+    typed = "\n".join(SCRIPT) + "\n"
+    done = forked.run(["chat"], house.settings | {"FRONTDESK_DATA": str(house.data)}, typed.encode())
+    assert done.returncode == 0, done.stderr.decode()
+    return [shown(reply) for reply in re.split(r"\n\n(?=\S)(?!\[\d)", done.stdout.decode().strip())]
 
 
 def in_slack(house: House) -> list[Shown]:

@@ -17,6 +17,7 @@ import pytest
 from agent.ledger import Begun, Ledger
 from agent.messages import Address, Handoff, Message
 from connectors.discord.permissions import USED
+from tests.journeys import forked
 from tests.journeys.running import FRONTDESK, Running, discord_token, environment, running, tokens
 from tests.servers.discord import DiscordServer
 from tests.servers.slack import SlackServer, serving
@@ -27,11 +28,15 @@ KEYS = {"SLACK_BOT_TOKEN": "xoxb-1-2-secretsecret", "SLACK_APP_TOKEN": "xapp-1-s
 
 
 def frontdesk(*arguments: str, typed: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [FRONTDESK, *arguments], env=settings, input=typed, capture_output=True, encoding="utf-8", timeout=60
-    )
-    assert "Traceback" not in done.stdout + done.stderr
-    return done
+    if arguments[0] in ("run", "worker"):
+        done = subprocess.run(
+            [FRONTDESK, *arguments], env=settings, input=typed.encode(), capture_output=True, timeout=60
+        )
+    else:
+        done = forked.run(arguments, settings, typed.encode())
+    out, errors = done.stdout.decode(), done.stderr.decode()
+    assert "Traceback" not in out + errors
+    return subprocess.CompletedProcess(done.args, done.returncode, out, errors)
 
 
 @pytest.fixture(scope="module")

@@ -14,16 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytest_asyncio
 
 from knowledge.base import KnowledgeBase
-from knowledge.chroma import ChromaServer, EmbeddedChroma, Patience
+from knowledge.chroma import EmbeddedChroma, Patience
 from knowledge.database import Source, damage
 from knowledge.errors import EmbedderError, FolderError, StoreError
 from knowledge.folder_reading import Wish
 from knowledge.lock import writer_lock
 from knowledge.search import Query
+from tests.knowledge.chroma_here import EmbeddedHere, ServerByOne
 from tests.knowledge.embedder import LetterEmbedder, Vectors
+from tests.servers.chroma_server import RunningChroma
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 QUICK = Patience(pauses=(0.05,))
 
 
@@ -47,17 +51,26 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-@pytest.fixture(params=["keyword", "embedded", "server"])
-async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Callable[[], KnowledgeBase]]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def on_server(chroma_server: RunningChroma) -> AsyncIterator[ServerByOne]:
+    store = ServerByOne(chroma_server.url)
+    yield store
+    await store.end()
+
+
+@pytest_asyncio.fixture(params=["keyword", "embedded", "server"], loop_scope="module")
+async def make(
+    request: pytest.FixtureRequest, tmp_path: Path, on_server: ServerByOne
+) -> AsyncIterator[Callable[[], KnowledgeBase]]:
     """Makes a knowledge base, as each process has one: on SQLite, and on PostgreSQL with a Chroma server."""
-    url, server = None, None
+    url, shared = None, None
     if request.param == "server":
-        url, server = request.getfixturevalue("postgres_library"), request.getfixturevalue("chroma_server").url
+        url, shared = request.getfixturevalue("postgres_library"), on_server
     made: list[KnowledgeBase] = []
 
     def make() -> KnowledgeBase:
         embedder = None if request.param == "keyword" else LetterEmbedder()
-        store = ChromaServer(server) if server else EmbeddedChroma(QUICK)
+        store = shared or EmbeddedHere(QUICK)
         made.append(KnowledgeBase(tmp_path / "data", embedder, database=url, store=store))
         return made[-1]
 
@@ -312,7 +325,7 @@ async def test_without_vectors_it_goes_by_keywords_and_says_so(folder: Path, tmp
 
 
 async def test_a_question_whose_vector_fails_goes_by_keywords(folder: Path, tmp_path: Path) -> None:
-    base = KnowledgeBase(tmp_path / "data", Failing(100))
+    base = KnowledgeBase(tmp_path / "data", Failing(100), store=EmbeddedHere())
     assert (await base.sync(folder)).notes == ()
     result = await base.search(Query("dogs"))
     assert (result.mode, result.hits[0].passage.document) == ("keyword", "pets")
@@ -328,10 +341,10 @@ class Other(LetterEmbedder):
 
 
 async def test_a_changed_embedder_is_never_mixed(folder: Path, tmp_path: Path) -> None:
-    first = KnowledgeBase(tmp_path / "data", LetterEmbedder())
+    first = KnowledgeBase(tmp_path / "data", LetterEmbedder(), store=EmbeddedHere())
     await first.sync(folder)
     await first.close()
-    second = KnowledgeBase(tmp_path / "data", Other())
+    second = KnowledgeBase(tmp_path / "data", Other(), store=EmbeddedHere())
     result = await second.search(Query("dogs"))
     assert result.mode == "keyword"
     assert "another embedder" in result.note
@@ -353,7 +366,7 @@ async def test_an_edit_embeds_only_what_changed(folder: Path, tmp_path: Path) ->
     long = "# Long\n\n" + "\n\n".join(f"## Part {n}\n\n" + f"Word{n} and so on. " * 60 for n in range(10))
     write(folder, long=long)
     embedder = Counting()
-    base = KnowledgeBase(tmp_path / "data", embedder)
+    base = KnowledgeBase(tmp_path / "data", embedder, store=EmbeddedHere())
     await base.sync(folder)
     before = len(embedder.texts)
     assert before > 10
@@ -403,7 +416,7 @@ async def test_an_interrupted_sync_leaves_the_edition_before(folder: Path, tmp_p
     await base.close()
 
 
-def test_killed_at_any_moment_it_is_whole_again(folder: Path, tmp_path: Path, database: Source) -> None:
+async def test_killed_at_any_moment_it_is_whole_again(folder: Path, tmp_path: Path, database: Source) -> None:
     """A process that syncs without end is killed at random moments; each time a new one finds a whole edition."""
     (folder / "edition.md").write_text("# Edition\n\nThis is edition zero of everything.\n")
     write(folder, twin="# Twin\n\nThis is edition zero of everything.\n")
@@ -425,14 +438,19 @@ def test_killed_at_any_moment_it_is_whole_again(folder: Path, tmp_path: Path, da
     for _ in range(2):
         arguments = [sys.executable, "-c", code, str(folder), str(tmp_path / "data")]
         arguments += [database] if isinstance(database, str) else []
-        process = subprocess.Popen(arguments, cwd=root, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(float(rng.uniform(0, 0.4)))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        asyncio.run(_is_whole(tmp_path / "data", database))
+        await asyncio.to_thread(_killed, arguments, root, float(rng.uniform(0, 0.4)))
+        await _is_whole(tmp_path / "data", database)
+
+
+def _killed(arguments: Sequence[str], place: Path, seconds: float) -> None:
+    """Run this, and kill it so many seconds after its first line."""
+    process = subprocess.Popen(arguments, cwd=place, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
 
 
 async def _is_whole(data: Path, database: Source) -> None:

@@ -18,6 +18,7 @@ from knowledge.base import KnowledgeBase
 from knowledge.embeddings import RemoteEmbedder
 from knowledge.errors import EmbedderError
 from knowledge.search import Query
+from tests.knowledge.chroma_here import EmbeddedHere
 from tests.servers.model_server import ModelServer, serving
 
 
@@ -25,7 +26,7 @@ from tests.servers.model_server import ModelServer, serving
 async def base_on(server: ModelServer, folder: Path) -> AsyncIterator[KnowledgeBase]:
     """A knowledge base that has its vectors from `server`."""
     client = client_of(server.choice, "sk-right")
-    base = KnowledgeBase(folder / "data", RemoteEmbedder(client, server.model))
+    base = KnowledgeBase(folder / "data", RemoteEmbedder(client, server.model), store=EmbeddedHere())
     yield base
     await base.close()
     await client.close()

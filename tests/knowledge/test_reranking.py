@@ -15,6 +15,7 @@ from knowledge.embeddings import Embedder
 from knowledge.errors import RerankerError
 from knowledge.reranking import AT_ONCE, LONGEST_QUERY, LONGEST_TEXT, PAUSE, Pausing, RemoteReranker, Reranker
 from knowledge.search import Query, SearchResult
+from tests.knowledge.chroma_here import EmbeddedHere
 from tests.knowledge.embedder import LetterEmbedder, Vectors
 from tests.servers.model_server import Play, error, hang, raw
 from tests.servers.rerank_server import ALIBABA, NATIVE, RerankServer, answers, fit, serving
@@ -330,7 +331,7 @@ async def bases(tmp_path: Path, folder: Path, embedder: Embedder | None) -> Asyn
     opened: list[KnowledgeBase] = []
 
     def open_base(reranker: Reranker | None) -> KnowledgeBase:
-        opened.append(KnowledgeBase(tmp_path / "data", embedder, reranker=reranker))
+        opened.append(KnowledgeBase(tmp_path / "data", embedder, reranker=reranker, store=EmbeddedHere()))
         return opened[-1]
 
     await open_base(None).sync(folder)
@@ -435,13 +436,13 @@ async def test_an_audience_that_changes_during_a_search_is_kept(tmp_path: Path, 
             (folder / "pets.md").write_text(
                 "---\naudience: internal\n---\n" + (folder / "pets.md").read_text("utf-8"), "utf-8"
             )
-            other = KnowledgeBase(tmp_path / "data", LetterEmbedder())
+            other = KnowledgeBase(tmp_path / "data", LetterEmbedder(), store=EmbeddedHere())
             await other.sync(folder)
             await other.close()
             return await super().embed_query(text)
 
     fake = FakeReranker()
-    base = KnowledgeBase(tmp_path / "data", Meanwhile(), reranker=fake)
+    base = KnowledgeBase(tmp_path / "data", Meanwhile(), reranker=fake, store=EmbeddedHere())
     await base.sync(folder)
     result = await base.search(Query("pet fee refund"))
     await base.close()

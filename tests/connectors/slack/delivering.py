@@ -79,7 +79,7 @@ class Desk:
     def methods(self, prefix: str = "chat.") -> list[str]:
         return [call.method.removeprefix("chat.") for call in self.slack.calls if call.method.startswith(prefix)]
 
-    async def another_process(self, **settings: float) -> Desk:
+    async def another_process(self, **settings: object) -> Desk:
         """The same workspace and posts, told by a process that knows nothing else."""
         await self.slack_delivery.close()
         return replace(self, slack_delivery=SlackDelivery(self.clients, self.posts, **settings))  # type: ignore[arg-type]

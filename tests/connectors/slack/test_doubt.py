@@ -9,11 +9,13 @@ import pytest
 from agent.errors import DeliveryError
 from agent.messages import Address, Draft
 from connectors.slack.clients import Clients
+from connectors.slack.pace import Pace
 from tests.connectors.slack.delivering import ANSWER, Desk
 
 
 async def test_a_post_of_unknown_fate_is_not_made_again_while_slack_does_not_tell(desk: Desk) -> None:
-    hasty = await desk.another_process(final_seconds=5)
+    # It looks for more than a minute, which is short here.
+    hasty = await desk.another_process(final_seconds=5, pace=Pace(minute=2.0))
     question = desk.ask()
     desk.slack.fail("chat.postMessage", "500_after")
     desk.slack.fail("conversations.replies", "429", times=50, retry_after=1)
