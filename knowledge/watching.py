@@ -17,9 +17,9 @@ from knowledge.sync import SyncReport
 if TYPE_CHECKING:
     from knowledge.base import KnowledgeBase
 
-LONGEST_WAIT = 60.0
+LONGEST_WAIT = 30.0
 """A folder in which something changes all the time is brought in this often all the same."""
-LOOK_SECONDS = 300.0
+LOOK_SECONDS = 30.0
 """How often the folder is looked at when nothing is heard: some network drives tell of nothing."""
 
 

@@ -45,6 +45,11 @@ LONG = (
 )
 
 
+def pytest_unconfigure() -> None:
+    """Leave nothing behind."""
+    HOME.cleanup()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def rank(item: pytest.Item) -> int:
         place = item.path.relative_to(Path(__file__).parent).as_posix()
