@@ -15,8 +15,8 @@ from knowledge.article import normal
 from knowledge.documents import Document
 from knowledge.errors import ReaderError, TooSlow
 from knowledge.jail import Jail, Limits
+from knowledge.kept_folders import Placed
 from knowledge.library import Library
-from knowledge.places import Placed
 from knowledge.publishing import FileNote
 from knowledge.readers import Reading, SourceFile
 

@@ -1,4 +1,4 @@
-"""Pages that are gone, pages that somebody looks at, sitemaps that are followed: a part of `knowledge.library`."""
+"""The web pages that documents come from, what was seen of each, and the sitemaps that are followed: a part of `knowledge.library`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ from sqlalchemy import Engine, delete, insert, select, update
 
 from knowledge.database import reading, writing
 from knowledge.pages import Seen
-from knowledge.places import KnownPage
 from knowledge.tables import documents, pages, sitemaps
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPage:
+    """A web page that documents come from. `problem` says why it cannot be had any more, since when."""
+
+    url: str
+    seen: Seen
+    problem: str = ""
+    failing_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,34 @@ class KeptPages:
     """The verbs over pages and sitemaps. Every one raises `StoreError` when the database cannot be used."""
 
     _engine: Engine
+
+    def pages(self, before: datetime) -> list[KnownPage]:
+        """The pages that were last looked at before then and that a document still comes from, by address."""
+        alive = select(documents.c.place).where(documents.c.origin == "page", documents.c.state != "retired")
+        query = select(pages).where(pages.c.checked_at <= before, pages.c.url.in_(alive)).order_by(pages.c.url)
+        with reading(self._engine) as connection:
+            return [
+                KnownPage(row.url, Seen(row.etag, row.last_modified, row.digest), row.problem, row.failing_since)
+                for row in connection.execute(query)
+            ]
+
+    def note_page(self, url: str, seen: Seen, problem: str = "") -> None:
+        """Note that a page was looked at now, and why it could not be had, if so."""
+        now = datetime.now(UTC)
+        with writing(self._engine) as connection:
+            since = connection.execute(select(pages.c.failing_since).where(pages.c.url == url)).scalar()
+            connection.execute(delete(pages).where(pages.c.url == url))
+            connection.execute(
+                insert(pages).values(
+                    url=url,
+                    etag=seen.etag,
+                    last_modified=seen.last_modified,
+                    digest=seen.digest,
+                    checked_at=now,
+                    problem=problem,
+                    failing_since=(since or now) if problem else None,
+                )
+            )
 
     def lost_pages(self) -> list[tuple[KnownPage, list[str]]]:
         """The pages that could not be had the last time, and the ids of the published documents that come from each."""

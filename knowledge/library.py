@@ -34,9 +34,9 @@ from knowledge import erasing
 from knowledge.database import reading, whereabouts, writing, written_anew
 from knowledge.documents import Document, Erasure, Event, IndexEntry, Origin, Passage, Stored
 from knowledge.erasing import Erased
+from knowledge.kept_folders import KeptFolders
 from knowledge.kept_pages import KeptPages
 from knowledge.kept_vectors import KeptVectors
-from knowledge.places import Places
 from knowledge.publishing import Changes, apply, slices
 from knowledge.tables import acts, documents, editions, erasures, metadata, passages, revisions, state, vectors
 
@@ -69,7 +69,7 @@ class ShownText:
     audiences: frozenset[str]
 
 
-class Library(KeptVectors, KeptPages, Places):
+class Library(KeptVectors, KeptPages, KeptFolders):
     """The verbs over the tables. Every one raises `StoreError` when the database cannot be used."""
 
     def __init__(self, engine: Engine) -> None:

@@ -19,10 +19,9 @@ from knowledge.erasing import Forbidden
 from knowledge.errors import ConflictError, FrontdeskError, KnowledgeError, PageError, ReaderError, TooSlow
 from knowledge.folder_reading import Failure, Progress
 from knowledge.jail import Jail
-from knowledge.kept_pages import KnownSitemap
+from knowledge.kept_pages import KnownPage, KnownSitemap
 from knowledge.library import Library
 from knowledge.pages import STAYS, Page, Pages, Seen, read_page
-from knowledge.places import KnownPage
 from knowledge.publishing import Changes, NewRevision, content_hash, cut
 from knowledge.readers import Reading
 from knowledge.sync import Kept, what_was_done
