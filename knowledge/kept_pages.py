@@ -1,4 +1,4 @@
-"""The web pages that documents come from, what was seen of each, and the sitemaps that are followed: a part of `knowledge.library`."""
+"""Web pages that documents come from, what was seen of each, and sitemaps that are followed: a part of `knowledge.library`."""
 
 from __future__ import annotations
 
