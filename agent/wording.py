@@ -23,6 +23,7 @@ CRISIS = (
 SHORTENED = "Your message was very long, so I read only its first part."
 SKIPPED = "That was a lot of text, so I read only the last part of it."
 NOT_FOUND = "I found nothing on {parts}. If you would like a person to answer that, just say so."
+DISAGREE = "Our help articles do not agree on this, so please ask a person before you rely on it:"
 CANNOT_DO = "I can't do this for you myself, but here is how it works."
 
 

@@ -54,6 +54,8 @@ def _fields(values: dict[str, Any]) -> Fields:
     from connectors.commands.knowledge.writing import Fields
 
     review_by: datetime | None = values["review_by"]
+    if "," in (values["audience"] or ""):
+        raise click.UsageError("--audience takes one name: a document has one audience.")
     return Fields(
         values.get("document_id"),
         values["title"],
@@ -118,7 +120,7 @@ def sync(
 def add(options: Options, /, files: tuple[str, ...], sitemap: bool, **values: Any) -> None:
     """Take in files, or pages from the web, as drafts.
 
-    A page is looked at again from time to time, and what has changed on it is taken over.
+    A page is looked at again from time to time, and what has changed on it is taken over; so are new pages of a sitemap.
     """
     pages = [one for one in files if one.lower().startswith(("http://", "https://"))]
     if pages and len(pages) < len(files):
@@ -234,6 +236,35 @@ def retire(options: Options, documents: tuple[str, ...], by: str, why: str, as_j
 
 
 @knowledge.command()
+@click.argument("documents", nargs=-1, required=True, metavar="ID...")
+@click.option("--before-newest", is_flag=True, help="Only what they said before: all revisions but the newest.")
+@click.option("--yes", "sure", is_flag=True, help="Do not ask.")
+@_signed
+@_json
+@everywhere
+@click.pass_obj
+def erase(
+    options: Options,
+    documents: tuple[str, ...],
+    before_newest: bool,
+    sure: bool,
+    by: str,
+    why: str,
+    as_json: bool,
+) -> None:
+    """Erase documents for good, with their history.
+
+    Their text leaves the database, the search index and the answers that quote it; who erased it, when and why is kept.
+    To take documents out of answers only, use `retire`.
+    """
+    from connectors.commands.knowledge.erasing import erase
+
+    signature = _signature(by, why)
+    work = erase(options, documents, signature, before_newest=before_newest, sure=sure, as_json=as_json)
+    sys.exit(run_work(work))
+
+
+@knowledge.command()
 @click.argument("document", metavar="ID")
 @click.argument("revision", type=click.IntRange(1))
 @_publish
@@ -260,13 +291,25 @@ def restore(
 @click.option("--state", type=click.Choice(STATES), help="Those in one state only.")
 @click.option("--audience", metavar="NAME", help="Those for one audience only.")
 @click.option("--tag", metavar="NAME", help="Those with this tag only.")
+@click.option("--erased", is_flag=True, help="Instead: what was erased, by whom, when and why.")
 @_json
 @everywhere
 @click.pass_obj
 def list_documents(
-    options: Options, everything: bool, state: str | None, audience: str | None, tag: str | None, as_json: bool
+    options: Options,
+    everything: bool,
+    state: str | None,
+    audience: str | None,
+    tag: str | None,
+    erased: bool,
+    as_json: bool,
 ) -> None:
     """List the documents."""
+    if erased:
+        from connectors.commands.knowledge.erasing import list_erased
+
+        run_work(list_erased(options, as_json=as_json))
+        return
     from connectors.commands.knowledge.looking import list_documents
 
     states = frozenset({state}) if state else frozenset(STATES if everything else STATES[:2])
@@ -323,7 +366,10 @@ def diff(options: Options, document: str, first: int | None, second: int | None)
 @everywhere
 @click.pass_obj
 def stale(options: Options, within: int, as_json: bool) -> None:
-    """List the documents whose review date has come. Exit status 3 when there are any."""
+    """List documents that are due for review, or whose page is gone.
+
+    Exit status 3 when there are any.
+    """
     from connectors.commands.knowledge.looking import stale
 
     if run_work(stale(options, within, as_json=as_json)):
@@ -373,14 +419,20 @@ def bring_in(
 @click.option(
     "--older-than", type=click.FloatRange(0), default=0.0, metavar="HOURS", help="Only those not looked at since."
 )
+@click.option("--forget", metavar="URL", help="Instead: no longer follow this sitemap.")
 @_json
 @everywhere
 @click.pass_obj
-def recheck(options: Options, older_than: float, as_json: bool) -> None:
-    """Look again at the web pages of documents.
+def recheck(options: Options, older_than: float, forget: str | None, as_json: bool) -> None:
+    """Look again at web pages, and for new ones in sitemaps.
 
-    What has changed on them is taken over. `frontdesk run` does so by itself, as often as `pages_recheck_hours` says.
+    What has changed on the pages that documents come from is taken over. `frontdesk run` does so by itself, as often as `pages_recheck_hours` says.
     """
+    from connectors.commands.knowledge.paging import forget as forget_sitemap
     from connectors.commands.knowledge.paging import recheck
 
+    if forget is not None:
+        if not run_work(forget_sitemap(options, forget)):
+            sys.exit(1)
+        return
     run_work(recheck(options, timedelta(hours=older_than), as_json=as_json))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+HOW_TO_ALLOW = "To allow a host of your own, name it in `pages_allow` (FRONTDESK_PAGES_ALLOW)."
+
 _SEVERAL = {
     "0.0.0.0/8": "an address of this machine",
     "10.0.0.0/8": "a private address",
@@ -123,8 +125,7 @@ def resolver(allowed: Allowed) -> AbstractResolver:
                 address = str(place[0])
                 if refusal := allowed.refusal(host, address):
                     raise PageError(
-                        f"{host} stands for {address}, {refusal}, which is not fetched from.",
-                        "A host of your own network can be allowed by name.",
+                        f"The host {host} stands for {address}, {refusal}: it is not fetched from.", HOW_TO_ALLOW
                     )
                 results.append(
                     ResolveResult(

@@ -126,7 +126,7 @@ class KnowledgeBase(PageKeeping):
         outcome = await self.bring_up(report, say, wait)
         if plan.later:
             files = "a file that may take" if plan.later == 1 else f"{plan.later} files that may take"
-            (say or unheard)(f"Reading {files} long. Customers find all others already.")
+            (say or unheard)(f"Reading {files} long; all others are published already.")
             whole = replace(quickly, in_a_hurry=False)
             rest = await asyncio.to_thread(_take_in, directory, library, readers, report, wish, whole)
             plan, outcome = plan.followed_by(rest), await self.bring_up(report, say, wait)

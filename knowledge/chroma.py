@@ -301,7 +301,7 @@ class EmbeddedChroma:
             # Whoever opens it sees what is on the disk.
             await process.ask("connect", _at(place.folder), seconds=step)
 
-    async def sweep(self, place: Place, keep: Mapping[str, Collection[str]]) -> int:
+    async def sweep(self, place: Place, keep: Mapping[str, Collection[str]], spare: Collection[str] = ()) -> int:
         """Nothing: the next folder is built without them."""
         return 0
 
@@ -382,15 +382,23 @@ class ChromaServer:
             await _fill(process, rows, name, about, self._patience.step, filled)
             await _remove(process, gone or {}, name, self._patience.step)
 
-    async def sweep(self, place: Place, keep: Mapping[str, Collection[str]]) -> int:
-        """Remove all of the library but `keep`."""
+    async def sweep(self, place: Place, keep: Mapping[str, Collection[str]], spare: Collection[str] = ()) -> int:
+        """Remove all of the library but `keep`, and but the spaces in `spare`."""
         facts = {
             "prefix": _prefix(place),
             "keep": {_on_server(place, audience): list(ids) for audience, ids in keep.items()},
+            "spare": [f"{_prefix(place)}{_digest(space)}-" for space in spare if space != place.space],
         }
-        async with _process(self._started()) as process:
+        starting = self._passed.take(self._url, self._started)
+        async with _process(starting, keep=self._passed, what=self._url) as process:
             answer, _ = await process.ask("sweep", facts, seconds=self._patience.step)
         return int(answer["removed"])
+
+    async def version(self) -> str:
+        """That of the server. Raises `IndexFailure`, which says why it cannot be used."""
+        async with _process(self._started()) as process:
+            answer, _ = await process.ask("connect", self._connect, seconds=self._patience.start)
+        return str(answer["version"])
 
     async def close(self) -> None:
         """End what nobody has opened."""

@@ -28,6 +28,7 @@ AT_ONCE = 5_000
 AT_ONCE_BY_HTTP = 500
 """Rows in one call to a server: about 4 MB of JSON."""
 THREADS_BY_HTTP = 8
+ANSWER_SECONDS = 10.0
 FOUND = 0.4
 """The least share of probes that have to be found. Chroma's graph misses up to a third of passages that are nearly the same as
 many others, as measured on 62 of which 43 differ; one that has lost its files misses nearly all."""
@@ -41,6 +42,10 @@ class _Lost(Exception):
     """Vectors are not there, or not those that should be."""
 
 
+class _Unfit(Exception):
+    """A server that cannot be used as it is; the message says why."""
+
+
 class ChromaServing:
     """The verbs, over one client of Chroma."""
 
@@ -48,6 +53,7 @@ class ChromaServing:
         self._client: Any = None
         self._collections: dict[str, Any] = {}
         self._at_once = AT_ONCE
+        self._server: tuple[str, dict[str, str]] | None = None
         self._hnsw: dict[str, Any] = {}
 
     def connect(self, facts: dict[str, Any], numbers: bytes) -> Answer:
@@ -66,6 +72,8 @@ class ChromaServing:
             url = urlsplit(facts["url"])
             secure = url.scheme == "https"
             self._at_once = AT_ONCE_BY_HTTP
+            self._server = facts["url"], facts["headers"]
+            _see_that_it_answers(*self._server)
             self._client = chromadb.HttpClient(
                 host=url.hostname or "",
                 port=url.port or (443 if secure else 80),
@@ -86,6 +94,8 @@ class ChromaServing:
     def open(self, facts: dict[str, Any], numbers: bytes) -> Answer:
         """See that the collections called `names` are there."""
         self._collections = {}
+        if self._server is not None:
+            _see_that_it_answers(*self._server)
         for name in facts["names"]:
             self._collection(name)
         return {}, b""
@@ -160,9 +170,14 @@ class ChromaServing:
         return {}, b""
 
     def sweep(self, facts: dict[str, Any], numbers: bytes) -> Answer:
-        """Remove what is not in `keep` (ids by name) from all collections whose name begins with `prefix`."""
+        """Remove what is not in `keep` (ids by name) from all collections whose name begins with `prefix`.
+
+        Those whose name begins with one of `spare` stay as they are.
+        """
         removed = 0
         for name in self._names(facts["prefix"]):
+            if name.startswith(tuple(facts["spare"])):
+                continue
             collection = self._collection(name)
             if name not in facts["keep"]:
                 removed += collection.count()
@@ -202,6 +217,26 @@ class ChromaServing:
             except NotFoundError as error:
                 raise _Lost("passages are missing from it") from error
         return self._collections[name]
+
+
+def _see_that_it_answers(url: str, headers: dict[str, str]) -> None:
+    """Ask a server what its client asks first. Raises `_Unfit`: the client says of what it is refused only the page's text."""
+    import httpx
+
+    try:
+        with httpx.Client(headers=headers, timeout=ANSWER_SECONDS, follow_redirects=False) as client:
+            answer = client.get(f"{url}/api/v2/auth/identity")
+    except httpx.HTTPError as error:
+        raise _Unfit(f"it cannot be reached ({error})") from error
+    if answer.status_code in (401, 403):
+        how = "does not accept the token in CHROMA_TOKEN" if headers else "asks for a token: set CHROMA_TOKEN"
+        raise _Unfit(f"it {how} (it answers {answer.status_code})")
+    if answer.is_redirect:
+        raise _Unfit(f"it leads elsewhere, to {answer.headers.get('Location', '')[:200]}")
+    if answer.status_code not in (200, 404):
+        raise _Unfit(f"it answers {answer.status_code}")
+    if answer.status_code == 404 or "json" not in answer.headers.get("Content-Type", ""):
+        raise _Unfit("what answers there is no Chroma server of version 1: look at CHROMA_URL")
 
 
 def _matrix(numbers: bytes, rows: int) -> Floats:

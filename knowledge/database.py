@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,12 @@ from knowledge.errors import StoreError
 Source = Path | str
 """Where the database is: the data directory, or the URL of a PostgreSQL database."""
 
+RESTORE = (
+    "Stop frontdesk and put frontdesk.sqlite3 back into the data directory from a backup. Without one, save what can still be "
+    "read: sqlite3 frontdesk.sqlite3 .recover | sqlite3 saved.sqlite3, and put that in its place."
+)
+"""What to do with a file of SQLite that is damaged."""
+
 BUSY_SECONDS = 5.0
 POOL_SIZE = 5
 _MIGRATION_LOCK = 0x66726F6E74  # "front"
@@ -28,7 +35,11 @@ _MIGRATION_SECONDS = 60.0
 _SCHEMES = ("postgresql+psycopg://", "postgresql://", "postgres://")
 # A connection that a firewall dropped is noticed in a minute rather than in hours.
 _KEEPALIVE = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+_WHICH = """SELECT system_identifier, (SELECT oid FROM pg_database WHERE datname = current_database())
+            FROM pg_control_system()"""
 _CONNECT_SECONDS = 10
+_VACUUM_SECONDS = 10
+"""How long a table of PostgreSQL is waited for; whoever asks for it next waits behind."""
 _DEADLOCKS = ("40P01", "40001")
 
 
@@ -141,7 +152,28 @@ def told_as_ours() -> Iterator[None]:
 
 def unusable(what: str) -> StoreError:
     """The error for a database that cannot be used for this reason."""
-    return StoreError(f"The database cannot be used: {what}.", "Look at the database: frontdesk doctor")
+    hint = RESTORE if _is_damage(what) else "Look at the database: frontdesk doctor"
+    return StoreError(f"The database cannot be used: {what}.", hint)
+
+
+def damage(data: Path, most_bytes: int | None = None) -> str:
+    """What is damaged in the database's file, as far as a look through it tells; "" when nothing is, or there is no file.
+
+    One that is larger than `most_bytes` is not looked through: that takes a second for some hundred MB.
+    """
+    file = data / "frontdesk.sqlite3"
+    if not file.exists() or (most_bytes is not None and file.stat().st_size > most_bytes):
+        return ""
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.Error as error:
+        return reason(error) if _is_damage(reason(error)) else ""
+    return "" if found == "ok" else " ".join(found.removeprefix("*** in database main ***").split())[:200]
+
+
+def _is_damage(what: str) -> bool:
+    return "malformed" in what or "not a database" in what
 
 
 def reason(error: BaseException) -> str:
@@ -163,6 +195,41 @@ def begin_writing(connection: Connection) -> None:
     begun = getattr(connection.connection.dbapi_connection, "in_transaction", False)
     if connection.dialect.name == "sqlite" and not begun:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def written_anew(engine: Engine, tables: Collection[str] = ()) -> str:
+    """Write the database's files anew, so that what was deleted is nowhere in them: SQLite's file, or `tables` of PostgreSQL.
+
+    Returns why that was not possible just now, or "". The rows are gone either way.
+    """
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            if engine.dialect.name == "sqlite":
+                # `secure_delete` overwrites rows that go, and not the copies that are left where pages were split.
+                connection.exec_driver_sql("VACUUM")
+                busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+                return "the file is in use" if busy else ""
+            connection.exec_driver_sql(f"SET lock_timeout = '{_VACUUM_SECONDS}s'")
+            try:
+                for table in tables:
+                    connection.exec_driver_sql(f"VACUUM FULL {table}")
+            finally:
+                connection.exec_driver_sql("RESET lock_timeout")
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        return reason(error)
+    return ""
+
+
+def whereabouts(engine: Engine) -> str:
+    """What tells a database from a copy of it: the file's number in its file system, or the server's and the database's."""
+    if engine.dialect.name == "sqlite":
+        return f"file {os.stat(engine.url.database or '').st_ino}"
+    try:
+        with engine.connect() as connection:
+            return "server {} {}".format(*connection.execute(text(_WHICH)).one())
+    except SQLAlchemyError:
+        # Not every service lets one ask.
+        return "server"
 
 
 def _open_postgres(url: str, schema: Schema, pool_size: int) -> Engine:
@@ -205,8 +272,7 @@ def _open_file(file: Path, schema: Schema, pool_size: int) -> Engine:
         engine.dispose()
         raise StoreError(
             f"The database {file} cannot be used: {reason(error)}.",
-            "If it is damaged, move the data directory away and sync your documents again; if it is read-only, choose "
-            "another with --data DIR.",
+            RESTORE if _is_damage(reason(error)) else "If it is read-only, choose another with --data DIR.",
         ) from error
     except StoreError:
         engine.dispose()

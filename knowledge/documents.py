@@ -84,7 +84,7 @@ class Stored:
     `published` is the number of the revision that customers see (or saw last, when it is retired), `latest` that of the
     newest. `content_hash` and `text_hash` are those of this revision, `taken_hash` is the content hash of what was last taken
     from the origin. `by_hand`: a person has had the last word since. `author`, `at` and `why` are of the revision,
-    `changed_by` and `changed_at` of the last change of any kind.
+    `changed_by` and `changed_at` of the last change of any kind. `edition` is the first that showed this revision, if any.
     """
 
     document: Document
@@ -102,6 +102,12 @@ class Stored:
     why: str
     changed_by: str
     changed_at: datetime
+    edition: int | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether this revision was never published: not a draft again because customers were to see an earlier one."""
+        return self.edition is None
 
     @property
     def has_draft(self) -> bool:
@@ -110,14 +116,30 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Erasure:
+    """What is still known of a document that was erased: where it came from, who erased it, when and why.
+
+    `hashes` are those of the texts that it had, so that a copy of one is known again.
+    """
+
+    document: str
+    origin: Origin
+    source: str
+    hashes: frozenset[str]
+    author: str
+    at: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """A line of a document's history: a revision was `written`, `published` after that, or the document `retired`.
 
-    `edition` is the first one that showed it, `None` for a draft that was not published so far. `way` and `base` are those
-    of the revision.
+    `erased`: what was before it, or the whole document. `edition` is the first one that showed it, `None` for a draft that
+    was not published so far. `way` and `base` are those of the revision.
     """
 
-    what: Literal["written", "published", "retired"]
+    what: Literal["written", "published", "retired", "erased"]
     revision: int | None
     author: str
     at: datetime

@@ -1,7 +1,7 @@
 r"""What staff do to documents: write, publish, retire, bring back, and look at what was done by whom, when and why.
 
     add, edit, restore --> a draft --> publish --> published --> retire --> retired --> publish --> ...
-                     \_________________________/^
+                     \_________________________/^              erase --> nothing is left
 
 Each verb is one transaction. What is retired is gone from answers when it returns; what is published is in them as soon as an
 index of its edition is in use (`KnowledgeBase.bring_up`).
@@ -18,7 +18,8 @@ from pathlib import Path
 from knowledge import exchange
 from knowledge import folder as folders
 from knowledge.article import Article, normal
-from knowledge.documents import Document, Event, Origin, Passage, Stored, Way
+from knowledge.documents import Document, Erasure, Event, Origin, Passage, Stored, Way
+from knowledge.erasing import Erased, Forbidden
 from knowledge.errors import ConflictError, KnowledgeError, ReaderError
 from knowledge.folder_reading import Failure
 from knowledge.jail import Jail
@@ -108,12 +109,32 @@ class Editing:
         return await asyncio.to_thread(self._edit, document, base, act, way)
 
     async def publish(self, document_ids: Iterable[str], act: Act, revision: int | None = None) -> list[Stored]:
-        """Let customers see the newest revision of these documents, or this one. Returns those that have changed by it."""
+        """Let customers see the newest revision of these documents, or this one. Returns those that have changed by it.
+
+        A retired document is back as it was, unless somebody has written a newer text since. All or none are published.
+        """
         return await asyncio.to_thread(self._publish, list(dict.fromkeys(document_ids)), act, revision)
 
     async def retire(self, document_ids: Iterable[str], act: Act) -> list[Stored]:
         """Take documents out of all answers, at once. Returns those that customers could see until now."""
         return await asyncio.to_thread(self._retire, list(dict.fromkeys(document_ids)), act)
+
+    async def erase(
+        self, document_ids: Iterable[str], act: Act, *, before_newest: bool = False
+    ) -> tuple[list[Erased], str]:
+        """Erase documents for good, with all that they ever said; with `before_newest` all that they said before.
+
+        Customers see nothing of it when it returns. Have the index built (`KnowledgeBase.bring_up`), and no index holds
+        anything of it any more. Returns what was erased, and why the database's files still do, if so.
+        """
+        ids = list(dict.fromkeys(document_ids))
+        library = await asyncio.to_thread(self._open_library)
+        return await asyncio.to_thread(library.erase, ids, act.author, act.why, before_newest=before_newest)
+
+    async def erasures(self) -> list[Erasure]:
+        """Which documents were erased, by whom, when and why; oldest first."""
+        library = await asyncio.to_thread(self._open_library)
+        return await asyncio.to_thread(library.erasures)
 
     async def restore(self, document_id: str, revision: int, act: Act) -> Stored | None:
         """Make the text of an earlier revision the newest one, as a new revision. `None` when it is that already."""
@@ -156,6 +177,8 @@ class Editing:
             document = _normal(one)
             if (old := library.document(document.id)) is not None:
                 raise _taken(old)
+            if not twins and (why_not := Forbidden(library.erasures()).reason(document, origin)):
+                raise KnowledgeError(f"{why_not}; it was not added.", "To add it all the same: --anyway")
             if not twins and (same := library.saying(text_hash(document.text), document.audience)):
                 raise KnowledgeError(
                     f"{document.title!r} says the same as {same[0]!r}; it was not added.",
@@ -192,17 +215,21 @@ class Editing:
             newest = library.newest(one)
             if newest is None:
                 raise _unknown(one)
-            number = newest.latest if revision is None else revision
+            number = _to_publish(newest) if revision is None else revision
             if newest.state == "published" and newest.published == number:
                 continue
             stored = library.document(one, number)
             if stored is None:
                 raise _no_revision(one, number)
             changed.append(stored)
-        publish = [
-            ToPublish(one.document.id, one.revision, _live(one.document, replace(act, publish=True), library) or ())
-            for one in changed
-        ]
+        publish = []
+        for stored in changed:
+            try:
+                live = _live(stored.document, replace(act, publish=True), library) or ()
+            except KnowledgeError as error:
+                others = " Nothing was published." if len(changed) > 1 else ""
+                raise KnowledgeError(error.message + others, error.hint) from error
+            publish.append(ToPublish(stored.document.id, stored.revision, live))
         if publish:
             library.publish(Changes(act.author, act.why, publish=publish, by_hand=True))
         return [_found(library, one.document.id, one.revision) for one in changed]
@@ -245,10 +272,15 @@ class Editing:
         publish: list[ToPublish] = []
         unchanged = 0
         origin = Origin("upload", folder.name)
+        forbidden = Forbidden(library.erasures())
         for path, one in found.articles:
             old = library.newest(one.document.id)
             try:
                 if old is None:
+                    if why_not := forbidden.reason(one.document, origin):
+                        raise KnowledgeError(
+                            f"{why_not}.", "To take it in all the same: frontdesk knowledge add --anyway"
+                        )
                     write.append(NewRevision(one.document, 0, "import", _live(one.document, act, library), origin))
                 elif content_hash(one.document) != old.content_hash:
                     _refuse_older(one, old)
@@ -298,6 +330,14 @@ def _live(document: Document, act: Act, library: Library | None) -> Sequence[Pas
                 "If customers may see it all the same, add: --confirm",
             )
     return cut(document)
+
+
+def _to_publish(newest: Stored) -> int:
+    """The revision that publishing means when none is named."""
+    written_since = newest.at >= newest.changed_at
+    if newest.state == "retired" and newest.published is not None and not written_since:
+        return newest.published
+    return newest.latest
 
 
 def _paragraphs(document: Document) -> list[str]:

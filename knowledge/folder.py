@@ -24,7 +24,9 @@ _SOUND_AND_FILM = {".mp3", ".wav", ".ogg", ".m4a", ".mp4", ".mov", ".webm", ".av
 _STYLES_AND_SCRIPTS = {".css", ".scss", ".less", ".js", ".mjs", ".ts", ".tsx", ".jsx", ".map", ".py", ".sh"}
 _FONTS = {".woff", ".woff2", ".ttf", ".otf", ".eot"}
 _BUILD_FILES = {".lock", ".toml", ".yaml", ".yml", ".ini", ".cfg", ".xml"}
-LEFT_ALONE = frozenset(_PICTURES | _SOUND_AND_FILM | _STYLES_AND_SCRIPTS | _FONTS | _BUILD_FILES)
+# What editors, office programs and downloads leave beside a file while they are at it, or after.
+_LEFTOVERS = {".tmp", ".temp", ".swp", ".swo", ".bak", ".orig", ".rej", ".part", ".crdownload", ".download"}
+LEFT_ALONE = frozenset(_LEFTOVERS | _PICTURES | _SOUND_AND_FILM | _STYLES_AND_SCRIPTS | _FONTS | _BUILD_FILES)
 _BETTER = {
     **dict.fromkeys((".doc", ".docm", ".dot", ".dotx", ".rtf", ".odt", ".pages", ".wpd"), "save it as .docx"),
     **dict.fromkeys(
@@ -84,10 +86,15 @@ def walk(folder: Path, suffixes: frozenset[str]) -> Iterator[Entry]:
             if _is_directory(entry):
                 if not is_link:
                     below.append(f"{inside}{name}/")
-            elif (suffix := _suffix(name)) not in LEFT_ALONE:
+            elif (suffix := _suffix(name)) not in LEFT_ALONE and not _is_left_over(name):
                 yield _look(entry.path, inside + name, suffix, root if is_link else None, suffixes)
         pending += reversed(below)
     yield from unreadable
+
+
+def _is_left_over(name: str) -> bool:
+    """Whether a file is an editor's copy of another one: `a.md~`, `#a.md#`, Word's `~$a.docx`."""
+    return name.endswith("~") or name.startswith("~$") or (name.startswith("#") and name.endswith("#"))
 
 
 def read(folder: Path, path: str) -> bytes:

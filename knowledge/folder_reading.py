@@ -15,12 +15,12 @@ from knowledge.article import normal
 from knowledge.documents import Document
 from knowledge.errors import ReaderError, TooSlow
 from knowledge.jail import Jail, Limits
+from knowledge.kept_folders import Placed
 from knowledge.library import Library
-from knowledge.places import Placed
 from knowledge.publishing import FileNote
 from knowledge.readers import Reading, SourceFile
 
-READING = "2"
+READING = "3"
 """Raise it when readers or the splitter change what they make of a file: every file is then read anew."""
 LARGE = 1024 * 1024
 """Bytes of a file that may take longer to read than others should have to wait."""

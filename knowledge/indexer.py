@@ -7,6 +7,7 @@ or an index that is lost, and a whole one is built. `knowledge.keeper` says when
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from knowledge.embeddings import Vectors
+
+_log = logging.getLogger(__name__)
 
 EMBED_AT_ONCE = 64
 """Passages whose vectors are kept together: what an interruption loses at most."""
@@ -88,7 +91,8 @@ class Indexer:
             space = await self._space(library)
             opened = await self._in_use.current(library, newest=True)
             whole = opened.whole
-            sound = not anew and whole is not None and self._keywords_fit(whole)
+            clean = whole is not None and whole.about.edition >= await asyncio.to_thread(library.erased_at)
+            sound = not anew and clean and whole is not None and self._keywords_fit(whole)
             if sound and whole is not None and await asyncio.to_thread(library.remembers, opened.edition):
                 return await self._follow(library, edition, space, opened, whole, progress, say)
             entries = await asyncio.to_thread(library.entries, edition)
@@ -101,7 +105,10 @@ class Indexer:
         """Whether the index in use was made by other means than ours are: another embedder, store, format or language."""
         if opened.whole is None:
             return True
-        space = await self._space(await asyncio.to_thread(self._library))
+        library = await asyncio.to_thread(self._library)
+        space = await self._space(library)
+        if space and self._store.shared:
+            await asyncio.to_thread(library.note_space, space)
         return not (self._keywords_fit(opened.whole) and self._vectors_fit(opened.whole, space))
 
     async def _follow(
@@ -202,6 +209,8 @@ class Indexer:
                 ground=ground,
                 progress=progress,
             )
+            if space and self._store.shared:
+                await self._sweep(library, self._place(folder.name, library, space))
         try:
             whole = await self._in_use.whole(folder.name, library)
             if whole.vectors is not None and whole.vectors.note:
@@ -212,11 +221,30 @@ class Indexer:
             raise IndexFailure(error.message, error.hint) from error
         return folder.name
 
+    async def _sweep(self, library: Library, place: Place) -> None:
+        """Remove from a shared store what no index needs: what earlier builds put there, also those that were killed."""
+        in_use = await asyncio.to_thread(generations.current, self._data)
+        await asyncio.to_thread(library.collect_passages, in_use.edition if in_use is not None else 0)
+        await asyncio.to_thread(library.note_space, place.space)
+        # What another machine is about to put there is in the library already.
+        keep = await asyncio.to_thread(library.kept_ids)
+        spare = await asyncio.to_thread(library.spaces_in_use)
+        try:
+            removed = await self._store.sweep(place, keep, spare)
+        except IndexFailure as error:
+            _log.warning("What is not needed any more stays on the Chroma server for now: %s", error.message)
+        else:
+            if removed:
+                _log.info("Removed %d passages from the Chroma server that nobody needs any more.", removed)
+
     async def _use(self, library: Library, new: Generation, base: str) -> None:
         """Put an index in use, and remove what nobody uses any more."""
         before = await asyncio.to_thread(generations.current, self._data)
         await asyncio.to_thread(generations.use, self._data, new)
         keep = {new.name, base} | await asyncio.to_thread(self._made_of, before)
+        if before is not None and before.edition < await asyncio.to_thread(library.erased_at):
+            # Whoever still has it open reads on; nobody opens it again.
+            keep = {new.name, base}
         await asyncio.to_thread(library.collect_passages, new.edition)
         await asyncio.to_thread(generations.collect_garbage, self._data, keep)
         await self._in_use.current(library, newest=True)

@@ -1,4 +1,4 @@
-"""The child process that reads untrusted files: `python -m knowledge.jailed`, started and watched by `knowledge.jail`.
+"""The process that reads untrusted files, `python -m knowledge.jailed`; `knowledge.jail` starts and watches it.
 
 It takes requests from its standard input and answers on its standard output. It bounds itself before it has seen a byte of
 any file: memory, processor time, open files, no file written, no socket, no program started, no core dump; where a system

@@ -7,9 +7,8 @@ made of one edition is searched, whole, until that of the next one is ready.
 
 from __future__ import annotations
 
-import hashlib
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -30,13 +29,16 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
-from knowledge.database import reading, writing
-from knowledge.documents import Document, Event, IndexEntry, Origin, Passage, Stored
-from knowledge.places import Places
+from knowledge import erasing
+from knowledge.database import reading, whereabouts, writing, written_anew
+from knowledge.documents import Document, Erasure, Event, IndexEntry, Origin, Passage, Stored
+from knowledge.erasing import Erased
+from knowledge.kept_folders import KeptFolders
+from knowledge.kept_pages import KeptPages
+from knowledge.kept_vectors import KeptVectors
 from knowledge.publishing import Changes, apply, slices
-from knowledge.tables import acts, documents, editions, passages, revisions, state, vectors
+from knowledge.tables import acts, documents, editions, erasures, metadata, passages, revisions, state, vectors
 
 if TYPE_CHECKING:
     from knowledge.embeddings import Vectors
@@ -67,7 +69,7 @@ class ShownText:
     audiences: frozenset[str]
 
 
-class Library(Places):
+class Library(KeptVectors, KeptPages, KeptFolders):
     """The verbs over the tables. Every one raises `StoreError` when the database cannot be used."""
 
     def __init__(self, engine: Engine) -> None:
@@ -84,6 +86,16 @@ class Library(Places):
         with writing(self._engine) as connection:
             return apply(connection, changes)
 
+    def erase(self, ids: Sequence[str], author: str, why: str, *, before_newest: bool) -> tuple[list[Erased], str]:
+        """Erase documents, or all but their newest revisions, for good. It makes a new edition.
+
+        Returns what was erased, and why the database's files could not be written anew just now, if so.
+        Raises `KnowledgeError` when one is not there, and then erases nothing.
+        """
+        with writing(self._engine) as connection:
+            done = erasing.erase(connection, ids, author, why, before_newest=before_newest)
+        return done, written_anew(self._engine, [one.name for one in metadata.sorted_tables]) if done else ""
+
     def collect_passages(self, in_use: int, older_than: timedelta = KEPT_FOR) -> None:
         """Remove passages that were superseded before then, except those of the edition `in_use` and later ones."""
         before = datetime.now(UTC) - older_than
@@ -97,6 +109,16 @@ class Library(Places):
         """The number of the newest edition; 0 before anything was published."""
         with reading(self._engine) as connection:
             return int(connection.execute(select(state.c.value).where(state.c.key == "edition")).scalar_one())
+
+    def erased_at(self) -> int:
+        """The edition that the last erasure made: an index of an earlier one holds what was erased. 0 when nothing was."""
+        with reading(self._engine) as connection:
+            return erasing.erased_at(connection)
+
+    def erasures(self) -> list[Erasure]:
+        """Which documents were erased, oldest first."""
+        with reading(self._engine) as connection:
+            return erasing.erasures_of(connection)
 
     def entries(self, edition: int) -> list[IndexEntry]:
         """Every passage that is valid at `edition`, by id: what its index holds, whatever happened to the documents since."""
@@ -122,26 +144,30 @@ class Library(Places):
             return edition >= _newest_before(connection, datetime.now(UTC) - KEPT_FOR)
 
     def identity(self) -> str:
-        """What names this library among others that share a server."""
-        return self._noted("library", lambda: uuid.uuid4().hex)
+        """What names this library among others that share a server.
 
-    def space(self, embedder: str) -> str:
-        """What names the vectors of an embedder that may be compared with each other. It changes with `renew_space`."""
-        series = int(self._noted(_series(embedder), lambda: "0"))
-        return f"{embedder} #{series}" if series else embedder
+        A copy of the database is a library of its own, or it would remove from the server what the original needs.
+        """
+        here = whereabouts(self._engine)
+        while True:
+            noted = self._noted("library", lambda: f"{uuid.uuid4().hex} {here}")
+            name, _, place = noted.partition(" ")
+            if place == here:
+                return name
+            new = f"{uuid.uuid4().hex if place else name} {here}"
+            with writing(self._engine) as connection:
+                # Whoever comes second finds it done.
+                its = state.c.key == "library", state.c.value == noted
+                connection.execute(update(state).where(*its).values(value=new))
 
-    def renew_space(self, embedder: str, old: str) -> None:
-        """An embedder's vectors are others than before: those kept under `old` are not to be compared with new ones."""
-        if self.space(embedder) != old:
-            return
-        before = int(self._noted(_series(embedder), lambda: "0"))
-        with writing(self._engine) as connection:
-            # Whoever comes second finds it done.
-            connection.execute(
-                update(state)
-                .where(state.c.key == _series(embedder), state.c.value == str(before))
-                .values(value=str(before + 1))
-            )
+    def kept_ids(self) -> dict[str, list[str]]:
+        """The passages that some index may still hold, by the audience that they had; also those of earlier editions."""
+        query = select(passages.c.id, revisions.c.audience).distinct().join_from(passages, revisions, _its_revision())
+        found: dict[str, list[str]] = {}
+        with reading(self._engine) as connection:
+            for row in connection.execute(query):
+                found.setdefault(row.audience, []).append(row.id)
+        return found
 
     def one_with_vector(self, space: str) -> tuple[str, Vectors] | None:
         """The text of some current passage that has a vector, and that vector."""
@@ -167,18 +193,6 @@ class Library(Places):
                 connection = stack.enter_context(writing(self._engine))
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SHARED_LOCK})
             yield
-
-    def _noted(self, key: str, first: Callable[[], str]) -> str:
-        """A fact about the whole, which is made up when it is first asked for."""
-        query = select(state.c.value).where(state.c.key == key)
-        with reading(self._engine) as connection:
-            found = connection.execute(query).scalar()
-        if found is None:
-            with writing(self._engine) as connection:
-                own = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-                connection.execute(own(state).values(key=key, value=first()).on_conflict_do_nothing())
-                found = connection.execute(query).scalar_one()
-        return str(found)
 
     def records(self, ids: Sequence[str], edition: int) -> dict[str, PassageRecord]:
         """Those of these passages that are valid at `edition` and may still be shown: their documents are not retired since.
@@ -229,7 +243,7 @@ class Library(Places):
         return _stored(row, text=row.text) if row else None
 
     def history(self, document_id: str) -> list[Event]:
-        """What happened to a document, oldest first; nothing when there is none."""
+        """What happened to a document, oldest first; nothing when there never was one. An erased one has that alone."""
         written = select(revisions).where(revisions.c.document == document_id)
         done = select(acts).where(acts.c.document == document_id).order_by(acts.c.id)
         with reading(self._engine) as connection:
@@ -241,6 +255,8 @@ class Library(Places):
                 Event(row.act, row.revision, row.author, row.at, row.why, row.edition)
                 for row in connection.execute(done)
             ]
+            gone = select(erasures).where(erasures.c.document == document_id)
+            found += [Event("erased", None, row.author, row.at, row.why, None) for row in connection.execute(gone)]
         return sorted(found, key=lambda event: event.at)
 
     def due(self, day: date) -> list[Stored]:
@@ -322,60 +338,9 @@ class Library(Places):
                 ).scalar_one(),
             )
 
-    # Vectors ---------------------------------------------------------------------------------------------------------
-
-    def without_vectors(self, space: str, keys: Sequence[str]) -> set[str]:
-        """Those of `keys` for which no vector is kept."""
-        missing = set(keys)
-        with reading(self._engine) as connection:
-            query = select(vectors.c.vector_key).where(vectors.c.embedder == space)
-            for some in slices(list(missing)):
-                missing -= set(connection.execute(query.where(vectors.c.vector_key.in_(some))).scalars())
-        return missing
-
-    def keep_vectors(self, embedder: str, keys: Sequence[str], rows: Vectors) -> None:
-        """Keep vectors as they are made: whoever is interrupted goes on from there."""
-        values = [
-            {"embedder": embedder, "vector_key": key, "vector": row.tobytes()}
-            # In one order, so that two who keep the same ones do not wait for each other.
-            for key, row in sorted(zip(keys, rows, strict=True), key=lambda pair: pair[0])
-        ]
-        if not values:
-            return
-        with writing(self._engine) as connection:
-            own = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-            new = own(vectors)
-            connection.execute(
-                new.on_conflict_do_update(
-                    index_elements=[vectors.c.embedder, vectors.c.vector_key], set_={"vector": new.excluded.vector}
-                ),
-                values,
-            )
-
-    def vectors(self, embedder: str, keys: Sequence[str]) -> dict[str, Vectors]:
-        """The kept vectors of `keys`, each of shape (dimension,)."""
-        import numpy as np
-
-        found: dict[str, Vectors] = {}
-        with reading(self._engine) as connection:
-            query = select(vectors.c.vector_key, vectors.c.vector).where(vectors.c.embedder == embedder)
-            for some in slices(keys):
-                for row in connection.execute(query.where(vectors.c.vector_key.in_(some))):
-                    found[row.vector_key] = np.frombuffer(row.vector, np.float32)
-        return found
-
-    def forget_unused_vectors(self) -> None:
-        """Drop vectors that no passage needs."""
-        with writing(self._engine) as connection:
-            connection.execute(delete(vectors).where(vectors.c.vector_key.not_in(select(passages.c.vector_key))))
-
 
 def _newest_before(connection: Connection, moment: datetime) -> int:
     return connection.execute(select(func.max(editions.c.number)).where(editions.c.at <= moment)).scalar() or 0
-
-
-def _series(embedder: str) -> str:
-    return f"series {hashlib.sha256(embedder.encode()).hexdigest()[:32]}"
 
 
 @cache
@@ -472,4 +437,5 @@ def _stored(row: Row[Any], *, text: str) -> Stored:
         why=row.why,
         changed_by=row.changed_by,
         changed_at=row.changed_at,
+        edition=row.edition,
     )

@@ -1,7 +1,7 @@
 """The local embedder: all-MiniLM-L6-v2, the model of Chroma's default embedding function, run on the CPU by onnxruntime.
 
 The files are those that Chroma keeps in `~/.cache/chroma`. Chroma pads every text to 256 tokens and downloads the model
-whenever it is missing. Here texts keep their length and weights are small (`knowledge.quantised`): 1.6 ms instead of 16.6 ms a
+whenever it is missing. Here texts keep their length and weights are small (see `quantised`): 1.6 ms instead of 16.6 ms a
 question. The download (80 MB) happens only in `prepare`, in a process of its own with a deadline, because a slow connection
 would block it without end.
 """

@@ -6,6 +6,7 @@ A page that has not changed costs one request. One that cannot be had keeps the 
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -14,12 +15,13 @@ from typing import Generic, Protocol, TypeVar
 from knowledge.article import normal
 from knowledge.documents import Document, Origin, Stored
 from knowledge.editing import Act, Editing
-from knowledge.errors import FrontdeskError, KnowledgeError, PageError, ReaderError, TooSlow
+from knowledge.erasing import Forbidden
+from knowledge.errors import ConflictError, FrontdeskError, KnowledgeError, PageError, ReaderError, TooSlow
 from knowledge.folder_reading import Failure, Progress
 from knowledge.jail import Jail
+from knowledge.kept_pages import KnownPage, KnownSitemap
 from knowledge.library import Library
-from knowledge.pages import Page, Pages, Seen, read_page
-from knowledge.places import KnownPage
+from knowledge.pages import STAYS, Page, Pages, Seen, read_page
 from knowledge.publishing import Changes, NewRevision, content_hash, cut
 from knowledge.readers import Reading
 from knowledge.sync import Kept, what_was_done
@@ -50,9 +52,10 @@ class _Tally:
     notes: list[str] = field(default_factory=list)
 
     def fail(self, url: str, error: FrontdeskError) -> None:
-        text = str(error).replace("\n", " ")
+        text = error.message.replace("\n", " ")
         text = f"It{text.removeprefix(url)}" if text.startswith(f"{url} ") else text[:1].upper() + text[1:]
-        self.failed.append(Failure(url, text + ("" if text.endswith((".", "?", "!")) else ".")))
+        end = "" if text.endswith((".", "?", "!")) else "."
+        self.failed.append(Failure(url, f"{text}{end} {error.hint}".replace("\n", " ").strip()))
 
     def report(self) -> PagesReport:
         return PagesReport(
@@ -71,11 +74,13 @@ class PageKeeping(Editing):
         *,
         change: Callable[[Document], Document] = lambda document: document,
         twins: bool = False,
+        known: bool = False,
         progress: Progress | None = None,
     ) -> PagesReport:
         """Fetch pages and take in what they say, each on its own: one that fails does not stop the others.
 
-        `change` is what is made of each document before it is kept.
+        `change` is what is made of each document before it is kept. A page that documents come from already is not fetched:
+        it fails, or, with `known`, only counts as unchanged.
         """
         library = await asyncio.to_thread(self._open_library)
         tally, report = _Tally(), progress or (lambda what, done, total: None)
@@ -83,6 +88,11 @@ class PageKeeping(Editing):
 
             async def take_in(url: str, *, in_a_hurry: bool) -> bool:
                 try:
+                    if here := await asyncio.to_thread(library.from_place, Origin("page", url)):
+                        if not known:
+                            raise _here(url, here)
+                        tally.unchanged += 1
+                        return True
                     page = await pages.fetch(url)
                     assert page is not None, "nothing was seen before"
                     reading = await read_page(page, jail, in_a_hurry=in_a_hurry)
@@ -104,20 +114,76 @@ class PageKeeping(Editing):
     ) -> PagesReport:
         """Look at every page again that was last looked at longer ago than that, and take over what has changed there.
 
-        What a person has edited or retired since stays, and is told; so does what can no longer be had.
+        So with sitemaps: pages that they list anew are added. What a person has edited or retired since stays, and is told; so
+        does what can no longer be had.
         """
         library = await asyncio.to_thread(self._open_library)
-        known = await asyncio.to_thread(library.pages, datetime.now(UTC) - older_than)
+        before = datetime.now(UTC) - older_than
         tally, report = _Tally(), progress or (lambda what, done, total: None)
+        known = await asyncio.to_thread(library.pages, before)
+        for sitemap in await asyncio.to_thread(library.sitemaps, before):
+            if await asyncio.to_thread(library.claim_sitemap, sitemap.url, before):
+                await self._look_for_new(library, sitemap, pages, tally, report)
         if not known:
             return tally.report()
+        ours: set[str] = set()
         with Jail(await asyncio.to_thread(self._load_readers)) as jail:
 
             async def look(one: KnownPage, *, in_a_hurry: bool) -> bool:
+                # Another process may be at it, too.
+                if one.url not in ours and not await asyncio.to_thread(library.claim_page, one.url, before):
+                    return True
+                ours.add(one.url)
                 return await self._recheck(library, one, pages, jail, tally, in_a_hurry=in_a_hurry)
 
             await in_turn(known, look, report, "Looking at pages again")
         return tally.report()
+
+    async def _look_for_new(
+        self, library: Library, sitemap: KnownSitemap, pages: Pages, tally: _Tally, report: Progress
+    ) -> None:
+        """Take in the pages that a sitemap lists and that were never here."""
+        try:
+            listed = await pages.sitemap(sitemap.url)
+        except PageError as error:
+            tally.fail(sitemap.url, error)
+            return
+        erased = {one.origin.place for one in await asyncio.to_thread(library.erasures)}
+        urls = [url for url in listed.urls if url not in erased]
+        act = Act(sitemap.author, f"listed in {sitemap.url}", sitemap.publish)
+
+        def described(document: Document) -> Document:
+            return replace(
+                document,
+                audience=sitemap.audience or document.audience,
+                tags=sitemap.tags or document.tags,
+                review_by=sitemap.review_by or document.review_by,
+            )
+
+        done = await self.add_pages(urls, act, pages, change=described, known=True, progress=report)
+        tally.added += done.added
+        tally.failed += done.failed
+        tally.notes += done.notes
+
+    async def follow_sitemap(self, sitemap: KnownSitemap) -> None:
+        """From now on take in what this sitemap lists anew whenever pages are looked at again."""
+        library = await asyncio.to_thread(self._open_library)
+        await asyncio.to_thread(library.follow_sitemap, sitemap)
+
+    async def forget_sitemap(self, url: str) -> bool:
+        """No longer follow a sitemap; its pages stay. Returns whether it was followed."""
+        library = await asyncio.to_thread(self._open_library)
+        return await asyncio.to_thread(library.forget_sitemap, url)
+
+    async def sitemaps(self) -> list[KnownSitemap]:
+        """The sitemaps that are followed."""
+        library = await asyncio.to_thread(self._open_library)
+        return await asyncio.to_thread(library.sitemaps)
+
+    async def lost_pages(self) -> list[tuple[KnownPage, list[str]]]:
+        """The pages that could not be had the last time, why and since when, with the published documents that come from them."""
+        library = await asyncio.to_thread(self._open_library)
+        return await asyncio.to_thread(library.lost_pages)
 
     async def _recheck(
         self, library: Library, known: KnownPage, pages: Pages, jail: Jail, tally: _Tally, *, in_a_hurry: bool
@@ -139,7 +205,8 @@ class PageKeeping(Editing):
             if in_a_hurry and isinstance(error, TooSlow):
                 return False
             tally.fail(known.url, error)
-            await asyncio.to_thread(library.note_page, known.url, known.seen, error.message)
+            problem = error.message.replace(STAYS, "").replace(f"{known.url} ", "it ").strip()
+            await asyncio.to_thread(library.note_page, known.url, known.seen, problem)
         return True
 
 
@@ -159,6 +226,16 @@ async def in_turn(some: Sequence[T], do: _Do[T], progress: Progress, what: str) 
     progress(what, len(some), len(some))
 
 
+def _here(url: str, documents: Sequence[Stored]) -> ConflictError:
+    one = documents[0]
+    name, retired = one.document.id, one.state == "retired"
+    again = f"publish {shlex.quote(name)}" if retired else "recheck"
+    return ConflictError(
+        f"{url} is here already, as the document {name!r}{', which is retired' if retired else ''}.",
+        f"To {'bring it back' if retired else 'look at it again'}: frontdesk knowledge {again}",
+    )
+
+
 def _documents(reading: Reading, page: Page) -> list[Document]:
     """The documents of a page; they are cited by its address unless they name another."""
     return [one if one.url else replace(one, url=page.url) for one in reading.documents]
@@ -171,6 +248,7 @@ def _take_over(library: Library, url: str, documents: Sequence[Document], tally:
     shown = any(one.state == "published" for one in before.values())
     write: list[NewRevision] = []
     kept: list[Kept] = []
+    forbidden = Forbidden(library.erasures())
     single = next(iter(before)) if len(before) == 1 and len(documents) == 1 else None
     for found in documents:
         # A page of one document stays that document, whatever id it was given.
@@ -178,6 +256,9 @@ def _take_over(library: Library, url: str, documents: Sequence[Document], tally:
         old = before.pop(document.id, None)
         if old is not None:
             document = _as_kept(document, old)
+        if old is None and (why_not := forbidden.reason(document, origin)):
+            kept.append(Kept(document.id, url, f"{why_not}; it is still on the page."))
+            continue
         digest = content_hash(document)
         if old is not None and (old.by_hand or old.state == "retired"):
             if digest not in (old.taken_hash, old.content_hash):

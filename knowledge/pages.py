@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 from urllib.parse import urldefrag, urljoin, urlsplit
 
-from knowledge.addresses import Allowed, resolver
+from knowledge.addresses import HOW_TO_ALLOW, Allowed, resolver
 from knowledge.errors import PageError
 from knowledge.folder import MAX_BYTES
 from knowledge.readers import Reading, SourceFile
@@ -50,7 +50,7 @@ _TYPES = {
 }
 _VAGUE = {"", "application/octet-stream", "binary/octet-stream", "application/x-download"}
 _XML = {"application/xml", "text/xml", "application/gzip", "application/x-gzip", "text/plain", *_VAGUE}
-_STAYS = "The copy from before, if there is one, stays in use."
+STAYS = "The copy from before, if there is one, stays in use."
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Pages:
         if suffix == ".txt" and _suffix_of(page.url) == ".md":
             suffix = ".md"
         if not suffix:
-            raise PageError(f"{page.url} does not say what kind of document it is. {_STAYS}")
+            raise PageError(f"{page.url} does not say what kind of document it is. {STAYS}")
         return Page(page.url, page.content, suffix, charset, page.seen)
 
     async def sitemap(self, url: str) -> Sitemap:
@@ -184,7 +184,8 @@ class Pages:
             if len(pages) > self._limits.pages:
                 kept = tuple(pages)[: self._limits.pages]
                 return Sitemap(kept, (f"only the first {self._limits.pages:,} pages of the sitemap were taken",))
-        notes = (f"{elsewhere} pages of other hosts were left out",) if elsewhere else ()
+        left = "1 page of another host was" if elsewhere == 1 else f"{elsewhere} pages of other hosts were"
+        notes = (f"{left} left out",) if elsewhere else ()
         return Sitemap(tuple(pages), notes)
 
     async def _get(self, url: str, seen: Seen, types: set[str] | frozenset[str]) -> tuple[str, str | None, Page] | None:
@@ -194,13 +195,13 @@ class Pages:
             async with asyncio.timeout(self._limits.seconds):
                 return await self._follow(url, seen, types)
         except TimeoutError as error:
-            raise PageError(f"{url} took longer than {self._limits.seconds:g} seconds. {_STAYS}") from error
+            raise PageError(f"{url} took longer than {self._limits.seconds:g} seconds. {STAYS}") from error
         except aiohttp.ClientConnectorDNSError as error:
             raise PageError(
-                f"There is no host {urlsplit(url).hostname}, or its name cannot be looked up. {_STAYS}"
+                f"There is no host {urlsplit(url).hostname}, or its name cannot be looked up. {STAYS}"
             ) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise PageError(f"{url} cannot be fetched: {_reason(error)}. {_STAYS}") from error
+            raise PageError(f"{url} cannot be fetched: {_reason(error)}. {STAYS}") from error
 
     async def _follow(
         self, url: str, seen: Seen, types: set[str] | frozenset[str]
@@ -216,32 +217,31 @@ class Pages:
                     return await self._take(current, response, seen, types)
                 following = urldefrag(urljoin(current, response.headers["Location"])).url
             if following in visited:
-                raise PageError(f"{url} leads in a circle ({following} comes again). {_STAYS}")
+                raise PageError(f"{url} leads in a circle ({following} comes again). {STAYS}")
             if len(visited) > self._limits.redirects:
-                raise PageError(f"{url} leads on more than {self._limits.redirects} times. {_STAYS}")
+                raise PageError(f"{url} leads on more than {self._limits.redirects} times. {STAYS}")
             visited.append(following)
             current = following
 
     def _check(self, url: str, first: str) -> None:
         """Raise `PageError` when `url` is not one to fetch; `first` is where it began."""
-        led = f" (which {first} leads to)" if url != first else ""
+        what = f"{first} leads to {url}, which" if url != first else url
         try:
             parts = urlsplit(url)
             host, _ = parts.hostname, parts.port
         except ValueError as error:
-            raise PageError(f"{url}{led} is not a web address.") from error
+            raise PageError(f"{what} is not a web address.") from error
         if parts.scheme not in {"http", "https"} or not host:
-            raise PageError(f"{url}{led} is not a web address that begins with https:// or http://.")
+            raise PageError(f"{what} is not a web address that begins with https:// or http://.")
         if parts.username is not None or parts.password is not None:
+            led = f", which {first} leads to," if url != first else ""
             raise PageError(f"The address of {host}{led} holds a name or password; leave it out.")
         try:
             address = str(ip_address(host.partition("%")[0]))
         except ValueError:
             return  # a name: the resolver checks what it stands for
         if refusal := self._allowed.refusal(host, address):
-            raise PageError(
-                f"{url}{led} is at {refusal}, which is not fetched from.", "A host of your own can be allowed by name."
-            )
+            raise PageError(f"{what} is at {refusal}: it is not fetched.", HOW_TO_ALLOW)
 
     async def _take(
         self, url: str, response: ClientResponse, seen: Seen, types: set[str] | frozenset[str]
@@ -250,10 +250,10 @@ class Pages:
         if response.status == 304 and (seen.etag or seen.last_modified):
             return None
         if response.status != 200:
-            raise PageError(f"{url} {_status(response.status)}. {_STAYS}")
+            raise PageError(f"{url} {_status(response.status)}. {STAYS}")
         media = response.content_type.lower() if "Content-Type" in response.headers else ""
         if media not in types and media not in _VAGUE:
-            raise PageError(f"{url} is of the type {media}, which is no document. {_STAYS}")
+            raise PageError(f"{url} is of the type {media}, which is no document. {STAYS}")
         content = bytearray()
         async for piece in _body(response, self._limits.bytes, url):
             content += piece
@@ -286,8 +286,8 @@ async def _body(response: ClientResponse, most: int, url: str) -> AsyncIterator[
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     unpack = _unpacker(encoding)
     if unpack is None and encoding not in {"identity", ""}:
-        raise PageError(f"{url} is packed in a way ({encoding}) that was not asked for. {_STAYS}")
-    too_large = PageError(f"{url} is larger than {most // 1024 // 1024} MiB. {_STAYS}")
+        raise PageError(f"{url} is packed in a way ({encoding}) that was not asked for. {STAYS}")
+    too_large = PageError(f"{url} is larger than {most // 1024 // 1024} MiB. {STAYS}")
     if response.content_length is not None and response.content_length > most:
         raise too_large
     left = most
@@ -298,7 +298,7 @@ async def _body(response: ClientResponse, most: int, url: str) -> AsyncIterator[
                 raise too_large
             yield piece
     if unpack is not None and not unpack.eof:
-        raise PageError(f"{url} is cut off. {_STAYS}")
+        raise PageError(f"{url} is cut off. {STAYS}")
 
 
 class _Unpacks(Protocol):
@@ -331,7 +331,7 @@ def _unpacked(unpack: _Unpacks, chunk: bytes, left: int, url: str) -> list[bytes
             if left < 0 or not piece:
                 break
     except zlib.error as error:
-        raise PageError(f"{url} cannot be unpacked. {_STAYS}") from error
+        raise PageError(f"{url} cannot be unpacked. {STAYS}") from error
     return pieces
 
 
@@ -343,9 +343,9 @@ def _unzipped(content: bytes, most: int, url: str) -> bytes:
     try:
         found = unpack.decompress(content, most + 1)
     except zlib.error as error:
-        raise PageError(f"{url} cannot be unpacked. {_STAYS}") from error
+        raise PageError(f"{url} cannot be unpacked. {STAYS}") from error
     if len(found) > most:
-        raise PageError(f"{url} is larger than {most // 1024 // 1024} MiB. {_STAYS}")
+        raise PageError(f"{url} is larger than {most // 1024 // 1024} MiB. {STAYS}")
     return found
 
 

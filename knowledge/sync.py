@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from knowledge.documents import Document, Origin, Stored
+from knowledge.erasing import Forbidden
 from knowledge.errors import FolderError
 from knowledge.folder_reading import Failure, FolderReader, Found, Looked, Progress, Round, Wish
 from knowledge.jail import Jail
@@ -25,7 +26,7 @@ BY_SYNC = "sync"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A document that stays as a person left it, although its file says something else, and why, in one plain sentence."""
+    """A document that stays as a person left it (erased, for example), although its file says something else, and why."""
 
     document: str
     file: str
@@ -131,11 +132,14 @@ class _Comparison:
 
     def plan(self) -> Plan:
         stored = self._library.newest_of(self._reading.documents)
+        forbidden = Forbidden(self._library.erasures(), stored) if self._reading.documents else Forbidden(())
         for document in self._reading.documents.values():
             old = stored.get(document.id)
             if (conflict := self._conflict(document, old)) is not None:
                 self._reading.failed.append(Failure(document.source, conflict))
                 self._reading.read_again(document.source)
+                continue
+            if self._is_erased(document, forbidden):
                 continue
             self._there.add(document.id)
             self._compare(document, old)
@@ -213,6 +217,17 @@ class _Comparison:
         reason = f"{why}; that stays. To go by the folder: frontdesk {command}"
         self._kept.append(Kept(old.document.id, old.document.source, reason))
 
+    def _is_erased(self, document: Document, forbidden: Forbidden) -> bool:
+        """Whether it was erased, and is not asked for by name. It is read, and told, each time until its file is gone."""
+        why = forbidden.reason(document, self._origin)
+        if not why or self._wish.takes(document.id):
+            return False
+        self._reading.read_again(document.source)
+        again = f"frontdesk knowledge sync {shlex.quote(str(self._directory))} --take {shlex.quote(document.id)}"
+        reason = f"{why}, and its file is still there. Delete the file. To take it in all the same: {again}"
+        self._kept.append(Kept(document.id, document.source, reason))
+        return True
+
     def _conflict(self, document: Document, old: Stored | None) -> str | None:
         """Why `document` may not have its id: an unchanged file has it, or a document that does not come from this folder."""
         if document.id in self._there or (old is not None and self._is_unchanged(old)):
@@ -222,7 +237,13 @@ class _Comparison:
         if old.origin.kind != "folder":
             if old.state == "retired":
                 return None
-            return f"Its id {document.id!r} is already that of a document that did not come from a folder."
+            if old.origin.kind == "upload" and old.content_hash == content_hash(document):
+                # As after an export that was imported elsewhere: from now on it follows its file again.
+                return None
+            return (
+                f"Its id {document.id!r} is already that of a document that did not come from a folder. To go by the file "
+                f"from now on: frontdesk knowledge sync {shlex.quote(str(self._directory))} --take {shlex.quote(document.id)}"
+            )
         other = Path(old.origin.place, old.document.source)
         if old.state != "retired" and other.exists():
             return f"Its id {document.id!r} is already that of {other}; give one of them an id of its own."

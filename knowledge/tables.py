@@ -10,6 +10,8 @@ They are made and changed by `knowledge.migrations` alone; a test compares the t
     vectors     of passages, by embedder and text
     files       what the last sync of a folder read
     pages       web pages that documents come from, and what was noted when they were last fetched
+    sitemaps    whose new pages are taken in, too, and how
+    erasures    documents that were erased: no text, but by whom, when and why
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from sqlalchemy import (
 
 from knowledge.database import Schema, UtcDateTime
 
-SCHEMA = Schema("knowledge_version", ("0001", "0002"), Path(__file__).parent / "migrations")
+SCHEMA = Schema("knowledge_version", ("0001", "0002", "0003"), Path(__file__).parent / "migrations")
 
 metadata = MetaData()
 
@@ -168,4 +170,33 @@ pages = Table(
     # Why it could not be had the last time, and since when; empty when it could.
     Column("problem", Text, nullable=False),
     Column("failing_since", UtcDateTime),
+)
+
+sitemaps = Table(
+    "sitemaps",
+    metadata,
+    Column("url", Text, primary_key=True),
+    # Who wants its pages, and what is said of each.
+    Column("author", Text, nullable=False),
+    Column("publish", Boolean, nullable=False),
+    Column("audience", Text),
+    Column("tags", JSON, nullable=False),
+    Column("review_by", Date),
+    Column("checked_at", UtcDateTime, nullable=False),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    # Not a foreign key: there is no such document any more.
+    Column("document", Text, nullable=False),
+    Column("origin", String(16), nullable=False),
+    Column("place", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    # `text_hash` of each of its revisions: a copy of the file is known by it under any name.
+    Column("hashes", JSON, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("why", Text, nullable=False),
 )

@@ -119,10 +119,10 @@ class VectorStore(Protocol):
         """
         ...
 
-    async def sweep(self, place: Place, keep: Mapping[str, Collection[str]]) -> int:
-        """Remove all of the library but `keep` (ids by audience), where it is shared, and tell how many rows.
+    async def sweep(self, place: Place, keep: Mapping[str, Collection[str]], spare: Collection[str] = ()) -> int:
+        """Where it is shared, remove all of the library but `keep` (ids by audience), and tell how many rows went.
 
-        Raises `IndexFailure`.
+        Other spaces go wholly, except for those in `spare`. Only the library's one writer may do so. Raises `IndexFailure`.
         """
         ...
 

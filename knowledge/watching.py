@@ -17,18 +17,22 @@ from knowledge.sync import SyncReport
 if TYPE_CHECKING:
     from knowledge.base import KnowledgeBase
 
-LONGEST_WAIT = 60.0
+LONGEST_WAIT = 30.0
 """A folder in which something changes all the time is brought in this often all the same."""
-LOOK_SECONDS = 300.0
+LOOK_SECONDS = 30.0
 """How often the folder is looked at when nothing is heard: some network drives tell of nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds to wait: until what changes is `settled`, so that half a file is not read, and to try `again` what failed."""
+    """Seconds to wait: until what changes is `settled`, so that half a file is not read, and to try `again` what failed.
+
+    `same` is how often it is seen whether the folder is still the same one: `mv` or a checkout may have put another there.
+    """
 
     settled: float = 2.0
     again: float = 10.0
+    same: float = 2.0
 
 
 AT_EASE = Pace()
@@ -52,15 +56,15 @@ async def watch(
     if not await asyncio.to_thread(directory.is_dir):
         raise FolderError(f"There is no folder {directory}.", "Check the path.")
     last = ""
-    first = True
+    before: SyncReport | None = None
     while True:
         try:
             async with aclosing(_changes(directory, pace)) as changes:
                 async for _ in changes:
                     report = await knowledge.sync(directory, wish, say=say)
-                    if first or last or _is_news(report):
+                    if before is None or last or _is_news(report, before):
                         told(report)
-                    first, last = False, ""
+                    before, last = report, ""
                     # What a person decided for what there is does not hold for what comes.
                     wish = replace(wish, take=frozenset(), take_all=False, allow_empty=False)
         except (FrontdeskError, OSError) as error:
@@ -68,11 +72,13 @@ async def watch(
             if str(ours) != last:
                 told(ours)
             last = str(ours)
-        await asyncio.sleep(pace.again)
+            await asyncio.sleep(pace.again)
 
 
-def _is_news(report: SyncReport) -> bool:
-    return bool(report.added or report.changed or report.removed or report.failed or report.kept)
+def _is_news(report: SyncReport, before: SyncReport) -> bool:
+    """Whether something happened, or goes wrong that was not told yet."""
+    happened = report.added or report.changed or report.removed
+    return bool(happened) or (report.failed, report.kept) != (before.failed, before.kept)
 
 
 def _lost(directory: Path, error: OSError) -> FolderError:
@@ -83,7 +89,7 @@ def _lost(directory: Path, error: OSError) -> FolderError:
 
 
 async def _changes(directory: Path, pace: Pace) -> AsyncGenerator[None]:
-    """At once, whenever the folder has changed and settled, and from time to time."""
+    """At once, whenever the folder has changed and settled, and from time to time; until another is there in its place."""
     import watchfiles
 
     heard = watchfiles.awatch(
@@ -91,9 +97,10 @@ async def _changes(directory: Path, pace: Pace) -> AsyncGenerator[None]:
         watch_filter=_is_visible(directory),
         debounce=500,
         step=100,
-        rust_timeout=int(LOOK_SECONDS * 1000),
+        rust_timeout=int(pace.same * 1000),
         yield_on_timeout=True,
     )
+    followed, looked = _identity(directory), time.monotonic()
     # It listens from its first step on: what changes while the folder is read for the first time is heard.
     hearing = asyncio.ensure_future(anext(heard))
     try:
@@ -101,9 +108,14 @@ async def _changes(directory: Path, pace: Pace) -> AsyncGenerator[None]:
         yield None
         while True:
             changed = await hearing
-            await _settled({Path(path) for _, path in changed}, pace.settled)
             hearing = asyncio.ensure_future(anext(heard))
-            yield None
+            if await asyncio.to_thread(_identity, directory) != followed:
+                # Another folder is there under its name, of which this tells nothing; or none.
+                return
+            if changed or time.monotonic() - looked > LOOK_SECONDS:
+                await _settled({Path(path) for _, path in changed}, pace.settled)
+                looked = time.monotonic()
+                yield None
     finally:
         hearing.cancel()
         await asyncio.gather(hearing, return_exceptions=True)
@@ -116,10 +128,20 @@ def _is_visible(directory: Path) -> Callable[[object, str], bool]:
     def is_visible(change: object, path: str) -> bool:
         for base in (root, directory.absolute()):
             with suppress(ValueError):
-                return not any(part.startswith(".") for part in Path(path).relative_to(base).parts)
+                # `..data` is what Kubernetes swaps when a mounted folder changes.
+                parts = Path(path).relative_to(base).parts
+                return not any(part.startswith(".") and not part.startswith("..") for part in parts)
         return True
 
     return is_visible
+
+
+def _identity(directory: Path) -> tuple[int, int] | None:
+    try:
+        status = directory.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 async def _settled(paths: Iterable[Path], seconds: float) -> None:

@@ -56,6 +56,11 @@ LONG = (
 )
 
 
+def pytest_unconfigure() -> None:
+    """Leave nothing behind."""
+    HOME.cleanup()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
     first: list[list[pytest.Item]] = [[] for _ in range(workers)]

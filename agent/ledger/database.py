@@ -25,6 +25,7 @@ from knowledge.database import (
     reason,
     told_as_ours,
     unusable,
+    written_anew,
 )
 from knowledge.errors import StoreError
 
@@ -131,11 +132,13 @@ class Database:
         if engine.dialect.name != "sqlite":
             return
         try:
-            with self._alone(engine), engine.connect() as connection:
+            with self._alone(engine):
                 if wholly:
-                    # `secure_delete` overwrites rows that go, and not the copies that are left where pages were split.
-                    connection.exec_driver_sql("VACUUM")
-                busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+                    busy = written_anew(engine)
+                else:
+                    with engine.connect() as connection:
+                        found = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+                    busy = "the file is in use" if found else ""
         except (SQLAlchemyError, StoreError) as error:
             busy = reason(error)
         if busy:

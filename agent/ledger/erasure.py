@@ -1,16 +1,18 @@
-"""Forgetting: everything of one person, and conversations that are over for long."""
+"""Forgetting: everything of one person, what quotes a document that was erased, and conversations that are over for long."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Table, and_, delete, or_, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Table, Text, and_, cast, delete, or_, select, update
 
 from agent.ledger.database import Part
-from agent.ledger.records import Erased, storable
+from agent.ledger.records import Erased, ErasedAnswers, storable
+from agent.ledger.replies import again_of
 from agent.ledger.tables import (
     channel_settings,
     conversations,
@@ -36,6 +38,17 @@ class Erasure(Part):
         """
         erased = await self._database.write(_erase, storable(person))
         await self._database.run(self._database.forget_erased, wholly=True)
+        return erased
+
+    async def erase_answers(self, allowed: Mapping[str, str]) -> ErasedAnswers:
+        """Forget the answers that quote these documents, by id, except for passages of them that stand in the text given.
+
+        The words go, and the summaries of their conversations; that there was an answer, when and where, stays. One that is
+        not shown yet is made anew. Raises `StoreError`.
+        """
+        erased = await self._database.write(_erase_answers, {storable(one): text for one, text in allowed.items()})
+        if erased.turns:
+            await self._database.run(self._database.forget_erased, wholly=True)
         return erased
 
     async def known_as(self, connector: str, author: str) -> list[str]:
@@ -90,6 +103,43 @@ def _erase(connection: Connection, person: str) -> Erased:
     connection.execute(update(channel_settings).where(channel_settings.c.set_by.in_(known_as)).values(set_by=""))
     count.nameless(model_calls.c.person == person)
     return count.erased()
+
+
+def _erase_answers(connection: Connection, allowed: Mapping[str, str]) -> ErasedAnswers:
+    found: dict[str, str] = {}
+    for document in allowed:
+        # As JSON has it: only a few are looked at more closely.
+        named = cast(turns.c.result, Text).contains(json.dumps(document), autoescape=True)
+        for row in connection.execute(select(turns.c.id, turns.c.conversation, turns.c.result).where(named)):
+            result = row.result if isinstance(row.result, Mapping) else {}
+            if any(_quotes(one, allowed) for one in result.get("citations") or ()):
+                found[row.id] = row.conversation
+    touched = sorted(set(found.values()))
+    for some in _slices(touched):
+        # Locked first, as everywhere.
+        connection.execute(select(conversations.c.id).where(conversations.c.id.in_(some)).with_for_update()).all()
+    now = datetime.now(UTC)
+    for turn in sorted(found):
+        its = connection.execute(select(turns).where(turns.c.id == turn)).one_or_none()
+        if its is None:
+            continue
+        reply = messages.c.id.in_({f"{turn}/reply", f"{again_of(connection, its) or turn}/reply"})
+        if its.state == "decided":
+            connection.execute(delete(messages).where(reply))
+            again = {"state": "running", "result": None, "decided_at": None}
+            connection.execute(update(turns).where(turns.c.id == turn).values(again))
+            continue
+        connection.execute(update(messages).where(reply).values(text="", deleted_at=now))
+        connection.execute(update(turns).where(turns.c.id == turn).values(result=None))
+    for some in _slices(touched):
+        blank = {"summary": "", "summary_until": "", "revision": conversations.c.revision + 1}
+        connection.execute(update(conversations).where(conversations.c.id.in_(some)).values(blank))
+    return ErasedAnswers(tuple(sorted(found)), tuple(touched))
+
+
+def _quotes(citation: Mapping[str, Any], allowed: Mapping[str, str]) -> bool:
+    text = allowed.get(str(citation.get("document")))
+    return text is not None and not (text and str(citation.get("passage")) in text)
 
 
 def _known_as(connection: Connection, connector: str, author: str) -> list[str]:

@@ -159,6 +159,14 @@ class Erased:
     erasable_turns: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ErasedAnswers:
+    """Whose words were forgotten: ids of turns, and of the conversations that they are in."""
+
+    turns: tuple[str, ...]
+    conversations: tuple[str, ...]
+
+
 def storable(text: str) -> str:
     """Without what some database refuses: a NUL, half a character."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()

@@ -147,7 +147,7 @@ def _locked_turn(connection: Connection, turn: str) -> tuple[Row[Any], Row[Any]]
     return (found, row) if found is not None and row is not None else None
 
 
-def _again_of(connection: Connection, turn: Row[Any]) -> str | None:
+def again_of(connection: Connection, turn: Row[Any]) -> str | None:
     """The turn whose answer this one makes anew."""
     if turn.id == turn.message:
         return None
@@ -173,7 +173,7 @@ def _begin(connection: Connection, turn: str, again: bool) -> Begun | Ended | No
         return (
             _ended(connection, found, row, found.state) if found.state in ("merged", "stopped", "withdrawn") else None
         )
-    of = _again_of(connection, found)
+    of = again_of(connection, found)
     if _merged(connection, found, of):
         return _ended(connection, found, row, "merged")
     asked = pending(connection, found, of, address_of(row))
@@ -249,7 +249,7 @@ def _decide(
         return None
     if found.result is not None:
         return Decided(found.ticket, False)
-    of = _again_of(connection, found)
+    of = again_of(connection, found)
     asked = () if _merged(connection, found, of) else pending(connection, found, of, address_of(row))
     if not asked:
         return None
@@ -333,7 +333,7 @@ def _reopen(connection: Connection, turn: str) -> None:
     if locked_turn is None or locked_turn[0].state != "decided":
         return
     found, _ = locked_turn
-    connection.execute(delete(messages).where(messages.c.id == _reply_id(_again_of(connection, found) or found.id)))
+    connection.execute(delete(messages).where(messages.c.id == _reply_id(again_of(connection, found) or found.id)))
     _set(connection, found.id, state="running", result=None, decided_at=None)
 
 
@@ -347,7 +347,7 @@ def _undelivered(connection: Connection, turn: str, error: str, question: str) -
     if locked_turn is None:
         return None
     found, row = locked_turn
-    ticket, new = found.ticket or _ticket_of(connection, _again_of(connection, found) or found.id), False
+    ticket, new = found.ticket or _ticket_of(connection, again_of(connection, found) or found.id), False
     if ticket is None:
         person = connection.execute(select(messages.c.person).where(messages.c.id == found.message)).scalar() or ""
         failed = Handoff("failed", "", f"The reply could not be delivered: {error}")

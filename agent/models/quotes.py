@@ -74,6 +74,7 @@ _YES_OR_NO = re.compile(
     r"[.,!;:。，、！]\s*",  # noqa: RUF001
     re.IGNORECASE,
 )
+_FIGURE = re.compile(r"\d+(?:[.,:]\d+)*")
 _ENDS = re.compile(r"[.!?:;…。！？：；][\"'”’」』）)\]]{0,3}$")  # noqa: RUF001
 _POINTS_ELSEWHERE = re.compile(
     r"(?:this|the) (?:article|page|section|document)\b|"
@@ -172,7 +173,10 @@ class Quotes:
             cosines = await self._similarity(part, texts) if self._similarity is not None else None
             worth = _worth(candidates, weights, scores, cosines)
             chosen += _choose(candidates, worth, chosen)
-        blocks: list[str] = []
+        rivals = _rivals(chosen, found)
+        known = {one.unit.whole for one in chosen}
+        chosen += [one for one in rivals if one.unit.whole not in known]
+        blocks = [wording.DISAGREE] if rivals else []
         for number in dict.fromkeys(candidate.hit for candidate in chosen):
             of_hit = sorted((one for one in chosen if one.hit == number), key=lambda one: one.place)
             blocks.append(_joined(of_hit, f"[{number + 1}]"))
@@ -181,6 +185,38 @@ class Quotes:
         if blocks and left and len(parts) > 1:
             blocks.append(wording.NOT_FOUND.format(parts=", ".join(left)))
         return "\n\n".join(blocks)
+
+
+def _rivals(chosen: Sequence[_Candidate], found: SearchResult) -> list[_Candidate]:
+    """What other documents say in the same words with other figures: to quote one of the two would be to guess.
+
+    Search may think little of one of them, which says nothing about who is right.
+    """
+
+    def asked(one: _Candidate) -> frozenset[str]:
+        return (one.terms | one.heading) & found.weights.keys()
+
+    rivals: dict[str, _Candidate] = {}
+    others = _candidates(found.hits, found.language, least=0.0) if any(map(_figures, chosen)) else []
+    for one in chosen:
+        figures, document = _figures(one), found.hits[one.hit].passage.document
+        for other in others if figures else ():
+            if (
+                found.hits[other.hit].passage.document != document
+                and _words(other) == _words(one)
+                and asked(other) == asked(one)
+                and _figures(other) not in (frozenset(), figures)
+            ):
+                rivals.setdefault(other.unit.whole, other)
+    return list(rivals.values())[:MOST_UNITS]
+
+
+def _figures(one: _Candidate) -> frozenset[str]:
+    return frozenset(_FIGURE.findall(one.unit.text))
+
+
+def _words(one: _Candidate) -> frozenset[str]:
+    return frozenset(term for term in one.terms if not any(sign.isdigit() for sign in term))
 
 
 def _repeated(part: str) -> str:
@@ -231,12 +267,12 @@ def _choose(candidates: Sequence[_Candidate], worth: Sequence[float], before: Se
     return chosen
 
 
-def _candidates(hits: Sequence[Hit], language: str) -> list[_Candidate]:
+def _candidates(hits: Sequence[Hit], language: str, least: float = CLOSE) -> list[_Candidate]:
     best = max((hit.score for hit in hits), default=0.0)
     candidates = []
     seen: set[str] = set()
     for number, hit in enumerate(hits):
-        if hit.score < CLOSE * best:
+        if hit.score < least * best:
             continue
         path = (hit.passage.title, *hit.passage.heading)
         heading = frozenset(terms(" ".join(path), language))

@@ -27,6 +27,7 @@ from connectors.commands.options import Options
 from connectors.composition import Desk, database_of, read_settings
 from connectors.health import Health
 from connectors.places import Place, build_connectors, described, load_libraries, whereabouts
+from knowledge.database import RESTORE, damage
 from knowledge.errors import BusyError, FrontdeskError, StoreError
 from knowledge.search import Query
 
@@ -43,6 +44,8 @@ _PROCESS = "process"
 """The part of readiness that is this process itself."""
 GARBAGE = (20_000, 20, 20)
 """After how many more objects garbage is looked for among the newest, and after how many such looks among older ones."""
+LOOKED_THROUGH = 256 * 1024 * 1024
+"""Up to this size the file of the database is looked through for damage before anything is written to it."""
 _WELL_SECONDS = 60.0
 """After that long a connection counts as one that worked."""
 
@@ -110,6 +113,8 @@ class _Service:
                     "it answers, too (docs/running.md).",
                 )
             enter.enter_context(alone_in(database))
+            if found := await asyncio.to_thread(damage, database, LOOKED_THROUGH):
+                raise StoreError(f"The database in {database} is damaged: {found}.", RESTORE)
         desk = Desk.open(settings)
         health = Health(settings["health_address"], self._metrics, lambda: _counts(desk))
         health.checks[_PROCESS] = self._problem(_PROCESS)

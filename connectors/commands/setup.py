@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -27,12 +28,15 @@ from connectors.composition import (
     build_knowledge,
     build_ledger,
     build_models,
+    build_store,
     data_directory,
     database_of,
     model_choices,
     read_settings,
 )
 from connectors.places import check_staff_channel
+from knowledge.chroma import ChromaServer
+from knowledge.database import RESTORE, damage
 from knowledge.errors import EmbedderError, FolderError, FrontdeskError
 
 EXAMPLE_DOCUMENT = """---
@@ -114,6 +118,8 @@ async def _findings(options: Options) -> AsyncGenerator[Finding]:
     yield _data_finding(data)
     yield await _database_finding(settings)
     yield await _embedder_finding(settings)
+    if settings["chroma_url"]:
+        yield await _chroma_finding(settings)
     yield await _knowledge_finding(settings)
     async for finding in _model_findings(settings):
         yield finding
@@ -156,6 +162,8 @@ async def _database_finding(settings: Settings) -> Finding:
         return Finding("database", False, error.message, error.hint)
     finally:
         await ledger.close()
+    if isinstance(place, Path) and (found := await asyncio.to_thread(damage, place)):
+        return Finding("database", False, f"{named} is damaged: {found}", RESTORE)
     message = (
         f"{named}, version {SCHEMA.versions[-1]}; {counts.queued} questions wait, {counts.failed} failed, "
         f"{counts.open_tickets} tickets are open"
@@ -174,6 +182,17 @@ async def _embedder_finding(settings: Settings) -> Finding:
         works = isinstance(error, EmbedderError)
         return Finding("embedder", works, f"{error.message} Search works by keywords only.", hint)
     return Finding("embedder", True, f"{embedder.name}, vectors of length {len(vector)}")
+
+
+async def _chroma_finding(settings: Settings) -> Finding:
+    try:
+        store = build_store(settings)
+        assert isinstance(store, ChromaServer), "an address is set"
+        version = await store.version()
+    except FrontdeskError as error:
+        hint = error.hint or "Search works by keywords meanwhile. To go without a server, leave CHROMA_URL out."
+        return Finding("Chroma server", False, error.message, hint)
+    return Finding("Chroma server", True, f"{settings['chroma_url']} answers, version {version}")
 
 
 async def _knowledge_finding(settings: Settings) -> Finding:

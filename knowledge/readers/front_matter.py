@@ -1,9 +1,11 @@
-"""Front matter: the YAML between two lines of dashes at the very start of a file."""
+"""Front matter: the YAML between two lines of dashes at the very start of a file, or the TOML between two of plus signs."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from knowledge.errors import ReaderError
@@ -18,6 +20,8 @@ MAX_BYTES = 64 * 1024
 _MAX_DEPTH = 8
 
 _OPENING = re.compile(r"\s*^---[ \t]*\n", re.MULTILINE)
+_TOML_OPENING = re.compile(r"""\s*^\+\+\+[ \t]*\n(?=\s*(?:[\w"'.-]+[ \t]*=|\[|#|\+\+\+[ \t]*$))""", re.MULTILINE)
+_TOML_CLOSING = re.compile(r"^\+\+\+[ \t]*(?:\n|\Z)", re.MULTILINE)
 _CLOSING = re.compile(r"^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.MULTILINE)
 _COMMENTS = re.compile(r"(?:[ \t]*(?:#[^\n]*)?(?:\n|\Z))*")
 _FIRST_KEY = re.compile(r"""["']?[A-Za-z_][\w-]*["']?[ \t]*:(?=\s|\Z)""")
@@ -46,6 +50,8 @@ def split(text: str) -> tuple[Fields, str]:
 
 def raw(text: str) -> tuple[dict[str, object], str]:
     """Every value of the front matter, ours under the names of `KEYS`, and the body; no checks of what a value may be."""
+    if (toml := _TOML_OPENING.match(text)) is not None:
+        return _toml(text, toml.end())
     opening = _OPENING.match(text)
     if opening is None:
         return {}, text
@@ -61,6 +67,47 @@ def raw(text: str) -> tuple[dict[str, object], str]:
             raise
         return {}, text
     return (values, body) if values is not None else ({}, text)
+
+
+def _toml(text: str, start: int) -> tuple[dict[str, object], str]:
+    lines_above = text.count("\n", 0, start)
+    end = _TOML_CLOSING.search(text, start)
+    if end is None:
+        raise ReaderError(f"line {lines_above}: the front matter that begins here is never closed by a line +++")
+    return _read_toml(text[start : end.start()], lines_above), text[end.end() :]
+
+
+def _read_toml(block: str, lines_above: int) -> dict[str, object]:
+    """The values by their keys, as text, lists and tables. Raises `ReaderError` when it is no TOML."""
+    if len(block.encode()) > MAX_BYTES:
+        raise ReaderError(f"the front matter is longer than {MAX_BYTES // 1024} KB")
+    try:
+        found = tomllib.loads(block)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        place = re.search(r"\(at line (\d+)", str(error))
+        where = f"line {lines_above + int(place[1])}: " if place else ""
+        problem = str(error).partition(" (at ")[0]
+        raise ReaderError(
+            f"{where}the front matter between +++ is not TOML: {problem[:1].lower()}{problem[1:]}"
+        ) from error
+    values: dict[str, object] = {}
+    for name, value in found.items():
+        key = known_key(name)
+        if key is not None and key in values:
+            raise ReaderError(f"the front matter gives {key} for a second time")
+        values[key or name] = _as_text(value)
+    return values
+
+
+def _as_text(value: object) -> object:
+    """A value of TOML as YAML's come: numbers, dates and such as text."""
+    if isinstance(value, dict):
+        return {key: _as_text(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_as_text(one) for one in value]
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _is_meant(block: str) -> bool:

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 MAX_PAGES = 2_000
 MAX_CHARACTERS = 20_000_000
-_MAX_LINKS = 2_000
+_MAX_LINKS, _MOST_LINKS = 2_000, 50_000
+"""Of a page, and of all together; the others are text."""
+_MANY_PIECES, _PER_BYTE = 100_000, 0.5
+"""Pieces of text that no file has which is so small that there are more of them than so many for each of its bytes."""
 _MAX_OUTLINE = 5_000
 _SCAN = 0.5
 """The share of a page that a picture covers when it is the page."""
@@ -96,7 +99,7 @@ def _read(file: SourceFile, reader: PdfReader) -> Reading:
     pages: list[list[list[Line]]] = []
     pictures: list[int] = []
     unseen: Counter[str] = Counter()
-    characters = 0
+    characters = drawn = 0
     for number, (pieces, height, is_picture) in enumerate(_pages(reader)):
         seen = [piece for piece in pieces if not piece.hidden]
         unseen.update(piece.hidden for piece in pieces if piece.hidden)
@@ -104,6 +107,9 @@ def _read(file: SourceFile, reader: PdfReader) -> Reading:
         if is_picture and not any(piece.text.strip() for piece in seen):
             pictures.append(number + 1)
         pages.append(flows_of(seen, number, height))
+        drawn += len(pieces)
+        if drawn > max(_MANY_PIECES, _PER_BYTE * len(file.content)):
+            raise ReaderError("it unpacks to far more than a document does; save it in a simpler form")
         characters += sum(len(piece.text) for piece in seen)
         if characters > MAX_CHARACTERS:
             raise ReaderError(f"it holds more than {MAX_CHARACTERS:,} characters of text; split it")
@@ -138,9 +144,13 @@ def _pages(reader: PdfReader) -> Iterator[tuple[list[Piece], float, bool]]:
     from knowledge.readers.pdf_content import Interpreter
 
     interpreter = Interpreter(reader)
+    left = _MOST_LINKS
     for page in reader.pages:
         found = interpreter.read(page)
-        yield _with_links(page, found.pieces, found.turn), found.height, found.pictured > _SCAN
+        links = _links(page, found.turn, min(left, _MAX_LINKS))
+        left -= len(links)
+        pieces = [replace(piece, link=_link_at(piece, links)) for piece in found.pieces] if links else found.pieces
+        yield pieces, found.height, found.pictured > _SCAN
 
 
 def _hidden(pieces: list[Piece]) -> list[Finding]:
@@ -174,14 +184,14 @@ def _notes(pictures: list[int]) -> tuple[str, ...]:
 # What a file says about itself ---------------------------------------------------------------------------------------
 
 
-def _with_links(page: PageObject, pieces: list[Piece], turn: Any) -> list[Piece]:
-    """The pieces, those under a link with its address."""
+def _links(page: PageObject, turn: Any, most: int) -> list[tuple[Any, str]]:
+    """The first links of a page: where they are, and their addresses."""
     from knowledge.readers.pdf_state import box_around, dictionary, entry, numbers
 
     links: list[tuple[Any, str]] = []
     annotations = entry(page, "/Annots")
     listed: list[Any] = annotations if isinstance(annotations, list) else []
-    for annotation in map(dictionary, listed[:_MAX_LINKS]):
+    for annotation in map(dictionary, listed[:most]):
         action = dictionary(annotation.get("/A")) if annotation is not None else None
         if annotation is None or action is None or "/URI" not in action or "/Rect" not in annotation:
             continue
@@ -190,9 +200,7 @@ def _with_links(page: PageObject, pieces: list[Piece], turn: Any) -> list[Piece]
         if is_web_address(url) or url.startswith(("mailto:", "tel:")):
             left, bottom, right, top = numbers(annotation["/Rect"], 4)
             links.append((box_around(turn, [(left, bottom), (right, top)]), url))
-    if not links:
-        return pieces
-    return [replace(piece, link=_link_at(piece, links)) for piece in pieces]
+    return links
 
 
 def _link_at(piece: Piece, links: list[tuple[Any, str]]) -> str:

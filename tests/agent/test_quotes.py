@@ -331,6 +331,31 @@ async def test_what_was_asked_in_vain_is_named() -> None:
     assert finished(Written(written, cited=(1,)), found("dog", pets).hits) == written
 
 
+async def test_fault_093_articles_that_disagree_are_both_quoted_and_said_to() -> None:
+    first, second = (
+        passage("It costs 20 euros to leave late.", "Leaving"),
+        passage("To leave late, it costs 35 euros.", "Fees"),
+    )
+    said = await answer("What does it cost to leave late?", first, second)
+    assert said.split("\n\n") == [
+        "Our help articles do not agree on this, so please ask a person before you rely on it:",
+        "It costs 20 euros to leave late. [1]",
+        "To leave late, it costs 35 euros. [2]",
+    ]
+    # The same figure, another condition, or another place that was asked for: nobody disagrees.
+    for other in (
+        passage("To leave late, it costs 20 euros.", "Fees"),
+        passage("It costs 35 euros to leave late on Sundays.", "Fees"),
+        passage("It costs 20 euros to leave late. Early it costs 35 euros.", "Leaving"),
+    ):
+        assert "do not agree" not in await answer("What does it cost to leave late?", first, other)
+    paris, rome = (
+        passage("It costs 20 euros to leave late.", "Paris"),
+        passage("It costs 35 euros to leave late.", "Rome"),
+    )
+    assert "do not agree" not in await answer("What does it cost to leave late in Paris?", paris, rome)
+
+
 async def test_nothing_is_said_twice() -> None:
     one, two = passage("Pets cost a fee.", "One"), passage("Pets cost a fee.", "Two")
     assert await answer("What is the fee for pets?", one, two) == "Pets cost a fee. [1]"

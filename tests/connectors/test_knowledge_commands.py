@@ -188,7 +188,7 @@ def test_a_sync_says_what_a_person_left(typed: Type, refunds: Path, tmp_path: Pa
     typed("edit", "refunds", "--file", "-", "--by", "ben", "--publish", piped="It takes 3 days.")
     (tmp_path / "documents" / "refunds.md").write_text("# Refunds\n\nNever.\n")
     said = typed("sync", "documents")
-    assert said.lines[1] == "1 documents stay as a person left them:"
+    assert said.lines[1] == "1 document stays as a person left it:"
     assert "refunds: Its file has changed, but it was edited by ben on " in said.lines[2]
     assert said.lines[2].endswith("frontdesk knowledge sync documents --take refunds")
     assert of(typed("sync", "documents", "--json"))["kept"][0]["document"] == "refunds"
@@ -221,3 +221,54 @@ def test_mistakes_are_told_with_what_to_type(typed: Type, refunds: Path, tmp_pat
     assert said.code == 0
     assert "Publishing it takes --confirm." in said.errors
     assert typed("publish", "speaks", "--confirm").code == 0
+
+
+def test_erasing_says_what_went_and_what_it_cannot_reach(typed: Type, tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "refunds.md").write_text(TEXT)
+    (folder / "pets.md").write_text("# Pets\n\nDogs are welcome.\n")
+    typed("sync", "docs")
+    asked = typed("erase", "refunds")
+    assert (asked.code, asked.lines) == (1, ["refunds: 'Refunds', with its history"])
+    assert "add: --yes" in asked.errors
+    typed("edit", "pets", "--file", "-", "--publish", piped="Cats are welcome.")
+    before = typed("erase", "pets", "--before-newest", "--yes", "--by", "anna")
+    assert before.lines[0] == "Erased what pets said before revision 2. Nothing of it can be brought back."
+    assert typed("diff", "pets").lines == ["pets has one revision only."]
+    assert typed("show", "pets", "--revision", "1").code == 1
+    erased = typed("erase", "refunds", "--yes", "--by", "anna", "--why", "a customer asked")
+    assert erased.lines[:2] == [
+        "Erased refunds. Nothing of it can be brought back.",
+        f"Its file is still there: {folder / 'refunds.md'}. It is not taken in again; delete it, and copies of it, yourself.",
+    ]
+    synced = typed("sync", "docs")
+    assert synced.lines[1] == "1 document stays as a person left it:"
+    assert "was erased by anna on" in synced.out
+    (row,) = [line.split("\t")[1:] for line in typed("list", "--erased").lines]
+    assert row == ["anna", "refunds", "a customer asked"]
+    assert [line.split("\t")[2] for line in typed("history", "refunds").lines] == ["erased"]
+    assert of(typed("history", "refunds", "--json"))["state"] == "erased"
+    assert "was erased" in typed("add", "docs/refunds.md").errors
+    assert typed("add", "docs/refunds.md", "--anyway").code == 0
+
+
+def test_the_list_shows_what_customers_see(typed: Type, refunds: Path) -> None:
+    typed("add", "refunds.md", "--publish")
+    typed("edit", "refunds", "--audience", "internal", "--title", "Not yet")
+    assert typed("list").lines == ["refunds\tRefunds\tpublic\t\tpublished, draft 2"]
+    assert typed("list", "--audience", "internal").lines == [
+        "No document is like that. See all: frontdesk knowledge list --all"
+    ]
+    (row,) = of(typed("list", "--json"))["documents"]
+    assert (row["audience"], row["revision"], row["published"], row["latest"]) == ("public", 1, 1, 2)
+
+
+def test_a_folder_is_no_file_and_two_audiences_are_not_one(typed: Type, refunds: Path, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    assert typed("add", "docs").errors.splitlines() == [
+        "Error: docs is a folder.",
+        "Bring it in with: frontdesk knowledge sync docs",
+    ]
+    assert "takes one name" in typed("add", "refunds.md", "--audience", "staff,public").errors
+    assert typed("list").lines == ["The knowledge base is empty. Bring documents in with: frontdesk knowledge sync DIR"]

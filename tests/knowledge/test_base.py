@@ -18,7 +18,7 @@ import pytest_asyncio
 
 from knowledge.base import KnowledgeBase
 from knowledge.chroma import EmbeddedChroma, Patience
-from knowledge.database import Source
+from knowledge.database import Source, damage
 from knowledge.errors import EmbedderError, FolderError, StoreError
 from knowledge.folder_reading import Wish
 from knowledge.lock import writer_lock
@@ -180,6 +180,8 @@ async def test_files_that_cannot_go_in_do_not_stop_the_rest(base: KnowledgeBase,
     (folder / "broken.md").symlink_to(tmp_path / "nowhere.md")
     os.mkfifo(folder / "pipe.md")
     (folder / ".hidden.md").write_text("# Hidden\n\nHidden text.\n")
+    for left_over in ("pets.md~", "#pets.md#", "~$pets.docx", "pets.md.tmp", ".pets.md.swp", "pets.md.bak"):
+        (folder / left_over).write_text("half a thought")
     report = await base.sync(folder)
     assert report.added == 4
     reasons = {failure.file: failure.reason for failure in report.failed}
@@ -463,8 +465,27 @@ async def _is_whole(data: Path, database: Source) -> None:
 async def test_a_damaged_database_is_told(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "frontdesk.sqlite3").write_bytes(b"this is no database" * 100)
-    with pytest.raises(StoreError, match="cannot be used"):
+    with pytest.raises(StoreError, match="cannot be used") as told:
         await KnowledgeBase(tmp_path / "data", None).search(Query("dogs"))
+    assert "from a backup" in told.value.hint
+    assert damage(tmp_path / "data") == "file is not a database"
+
+
+async def test_fault_026_damage_in_the_middle_is_found_and_says_how_to_restore(folder: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert damage(data) == ""
+    base = KnowledgeBase(data, None)
+    await base.sync(folder)
+    await base.close()
+    assert damage(data) == ""
+    file = data / "frontdesk.sqlite3"
+    content = file.read_bytes()
+    file.write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
+    assert damage(data) != ""
+    assert damage(data, most_bytes=1_000) == ""
+    with pytest.raises(StoreError) as told:
+        await KnowledgeBase(data, None).sync(folder)
+    assert "from a backup" in told.value.hint
 
 
 async def test_a_data_directory_that_is_a_file_is_told(tmp_path: Path) -> None:

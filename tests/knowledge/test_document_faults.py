@@ -216,6 +216,9 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "options.html": lambda: b"<p>hello<select>" + b"<option>a" * 60_000,
     "drawing.html": lambda: b"<p>hello<svg>" + b"<![CDATA[a]]><g>" * 60_000,
     "pages.pdf": lambda: Pdf(["/Fm1 Do"] * 40, resources="/XObject << /Fm1 8 0 R >>", extra={8: forms()}).bytes(),
+    "often.pdf": lambda: Pdf(
+        ["/Fm1 Do"] * 400, resources="/XObject << /Fm1 8 0 R >>", extra={8: forms(2_000)}, packed=True
+    ).bytes(),
     "strings.pdf": lambda: Pdf(["BT /F1 9 Tf " + "(a) Tj " * 200_000 + "ET"], packed=True).bytes(),
     "packed.pdf": lambda: Pdf([""], page_extra="/Contents 8 0 R", extra={8: deflated(150)}).bytes(),
     "elements.docx": lambda: docx("<w:p><w:r><w:t>a</w:t></w:r></w:p>" * 300_000),
@@ -223,8 +226,8 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 }
 
 
-def forms() -> bytes:
-    return stream(b"BT /F1 9 Tf (a) Tj ET " * 100_000, "/Type /XObject /Subtype /Form /BBox [0 0 9 9]", packed=True)
+def forms(strings: int = 100_000) -> bytes:
+    return stream(b"BT /F1 9 Tf (a) Tj ET " * strings, "/Type /XObject /Subtype /Form /BBox [0 0 9 9]", packed=True)
 
 
 @pytest.mark.parametrize("name", sorted(BOMBS))

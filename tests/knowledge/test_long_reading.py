@@ -67,7 +67,7 @@ async def test_a_long_file_follows_when_the_others_can_be_found(folder: Path, tm
     (folder / "manual.md").write_text(LONG)
     report = await base.sync(folder, say=say)
     assert (report.added, report.unchanged, report.failed) == (2, 0, ())
-    assert seen == ["Reading a file that may take long. Customers find all others already.", "pets"]
+    assert seen == ["Reading a file that may take long; all others are published already.", "pets"]
     assert set(await search("pump", base)) == {"manual"}
     # What is gone may be in a file that was put off: it is the same document under its new name.
     (folder / "manual.md").rename(folder / "handbook.md")

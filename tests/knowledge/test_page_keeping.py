@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from aiohttp.web import Response
+from sqlalchemy import update
 
+from knowledge import tables
 from knowledge.base import KnowledgeBase
 from knowledge.database import Source
 from knowledge.documents import Document
 from knowledge.editing import Act
+from knowledge.kept_pages import KnownSitemap
 from knowledge.page_keeping import in_turn
 from knowledge.pages import Pages
 from tests.servers.running import serving
@@ -88,6 +93,9 @@ async def test_fault_095_a_page_that_is_gone_keeps_its_copy(base: KnowledgeBase,
     (known,) = base._open_library().pages(datetime.now(UTC))
     assert known.problem
     since = known.failing_since
+    ((lost, ids),) = await base.lost_pages()
+    assert (lost.url, lost.problem, lost.failing_since) == (url, "it is not there (it answers 410).", since)
+    assert ids == [one.document.id for one in await base.documents()]
     await base.recheck_pages(pages)
     (known,) = base._open_library().pages(datetime.now(UTC))
     assert known.failing_since == since
@@ -96,6 +104,7 @@ async def test_fault_095_a_page_that_is_gone_keeps_its_copy(base: KnowledgeBase,
     await base.recheck_pages(pages)
     (known,) = base._open_library().pages(datetime.now(UTC))
     assert (known.problem, known.failing_since) == ("", None)
+    assert await base.lost_pages() == []
 
 
 async def test_what_a_person_edited_stays_and_is_told_until_it_is_decided(
@@ -150,6 +159,87 @@ async def test_pages_that_fail_do_not_stop_the_others(base: KnowledgeBase, pages
     assert "says the same as" in failed[f"{site.url}/plain"]
     assert "private address" in failed["http://10.0.0.1/"]
     assert all("\n" not in reason for reason in failed.values())
+
+
+async def test_a_page_that_is_here_is_not_added_again(base: KnowledgeBase, pages: Pages, site: Site) -> None:
+    url = f"{site.url}/refunds"
+    (kept,) = (await base.add_pages([url], ANNA, pages)).added
+    name = kept.document.id
+    (failed,) = (await base.add_pages([url], ANNA, pages)).failed
+    assert failed.reason == (
+        f"It is here already, as the document {name!r}. To look at it again: frontdesk knowledge recheck"
+    )
+    again = await base.add_pages([url], ANNA, pages, known=True)
+    assert (again.unchanged, again.failed, len(site.asked)) == (1, (), 1)
+    await base.retire([name], ANNA)
+    (failed,) = (await base.add_pages([url], ANNA, pages)).failed
+    assert failed.reason.endswith(f"which is retired. To bring it back: frontdesk knowledge publish {name}")
+
+
+async def test_two_who_look_at_pages_at_once_ask_for_each_once(
+    base: KnowledgeBase, pages: Pages, site: Site, tmp_path: Path, database: Source
+) -> None:
+    other = KnowledgeBase(tmp_path / "other", None, database=database)
+    try:
+        names = ["refunds", "latin", "guide.md", "packed"]
+        await base.add_pages([f"{site.url}/{name}" for name in names], ANNA, pages, twins=True)
+        with base._open_library()._engine.begin() as connection:
+            connection.execute(update(tables.pages).values(checked_at=datetime.now(UTC) - timedelta(hours=30)))
+        site.asked.clear()
+        day = timedelta(hours=24)
+        done = await asyncio.gather(
+            base.recheck_pages(pages, older_than=day), other.recheck_pages(pages, older_than=day)
+        )
+        assert sum(one.unchanged for one in done) == len(names)
+        assert sorted(path for path, _ in site.asked) == sorted(f"/{name}" for name in names)
+    finally:
+        await other.close()
+
+
+async def test_an_erased_page_is_not_asked_for_and_not_added_again(
+    base: KnowledgeBase, pages: Pages, site: Site
+) -> None:
+    url = f"{site.url}/refunds"
+    (kept,) = (await base.add_pages([url], ANNA, pages)).added
+    await base.erase([kept.document.id], ANNA)
+    assert (await base.recheck_pages(pages)).unchanged == 0
+    (failed,) = (await base.add_pages([url], ANNA, pages)).failed
+    assert "was erased by anna" in failed.reason
+    assert len((await base.add_pages([url], ANNA, pages, twins=True)).added) == 1
+
+
+async def test_new_pages_of_a_sitemap_are_taken_in_as_the_first_were(
+    base: KnowledgeBase, pages: Pages, site: Site
+) -> None:
+    listed = ["refunds"]
+
+    def sitemap(request: object) -> Response:
+        return site._sitemap("urlset", "url", *(f"{site.url}/{name}" for name in listed))
+
+    site._on_sitemap_xml = sitemap  # type: ignore[method-assign]
+    url = f"{site.url}/sitemap.xml"
+    await base.add_pages([f"{site.url}/refunds"], ANNA, pages)
+    await base.follow_sitemap(KnownSitemap(url, "anna", True, "internal", ("web",)))
+    again = await base.recheck_pages(pages)
+    assert (again.added, again.unchanged) == ((), 1)
+    listed += ["latin", "gone", "guide.md"]
+    assert (await base.recheck_pages(pages, older_than=timedelta(hours=1))).added == ()
+    again = await base.recheck_pages(pages)
+    assert [one.origin.place for one in again.added] == [f"{site.url}/latin", f"{site.url}/guide.md"]
+    assert {(one.state, one.author, one.document.audience, one.document.tags) for one in again.added} == {
+        ("published", "anna", "internal", ("web",))
+    }
+    assert [one.file for one in again.failed] == [f"{site.url}/gone"]
+    # Neither what was retired nor what was erased comes back by it.
+    await base.retire([again.added[0].document.id], ANNA)
+    await base.erase([again.added[1].document.id], ANNA)
+    listed.remove("gone")
+    again = await base.recheck_pages(pages)
+    assert (again.added, again.failed) == ((), ())
+    assert await base.forget_sitemap(url)
+    assert not await base.forget_sitemap(url)
+    listed.append("packed")
+    assert (await base.recheck_pages(pages)).added == ()
 
 
 async def test_pages_that_take_long_wait_for_the_others() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from datetime import date
 
@@ -40,6 +41,45 @@ def test_every_known_key() -> None:
         tags=("money", "refunds"),
     )
     assert body == "\nBody.\n"
+
+
+def test_toml_between_plus_signs_says_the_same() -> None:
+    found, body = split(
+        '+++\nid = "refunds"\ntitle = "Refunds: how"\naudience = "Internal"\nupdated = 2025-01-31\n'
+        'reviewBy = 2025-06-30T09:00:00Z\ntags = ["money", "refunds"]\ndraft = false\nweight = 3\n[params]\na = 1\n+++\n\nBody.\n'
+    )
+    assert found == Fields(
+        id="refunds",
+        title="Refunds: how",
+        audience="internal",
+        updated=date(2025, 1, 31),
+        review_by=date(2025, 6, 30),
+        tags=("money", "refunds"),
+    )
+    assert body == "\nBody.\n"
+    assert split("+++\n+++\nBody.") == (Fields(), "Body.")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            '+++\naudience = "internal"\nBody.',
+            "line 1: the front matter that begins here is never closed by a line +++",
+        ),
+        ("+++\nid = \n+++\nBody.", "line 2: the front matter between +++ is not TOML: invalid value"),
+        ('+++\nid = "a"\nID = "b"\n+++\n', "gives id for a second time"),
+        ('+++\nupdated = "soon"\n+++\n', "updated must be a date"),
+    ],
+)
+def test_toml_that_cannot_be_read_is_refused(text: str, words: str) -> None:
+    with pytest.raises(ReaderError, match=re.escape(words)):
+        split(text)
+
+
+def test_plus_signs_that_are_no_front_matter_are_text() -> None:
+    for text in ("+++ new +++\nBody.", "+++\nHello there.\n+++\nBody.", "Body.\n+++\nid = 1\n+++\n"):
+        assert split(text) == (Fields(), text)
 
 
 @pytest.mark.parametrize(

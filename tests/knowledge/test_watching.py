@@ -22,7 +22,7 @@ from knowledge.folder_reading import Wish
 from knowledge.sync import SyncReport
 from knowledge.watching import Pace, watch
 
-QUICK = Pace(settled=0.3, again=0.2)
+QUICK = Pace(settled=0.3, again=0.2, same=0.3)
 
 
 @pytest.fixture
@@ -111,6 +111,62 @@ async def test_a_folder_that_goes_and_comes_back_is_followed_on(folder: Path, tm
         assert set(await here.texts()) == {"pets", "wifi"}
         errors = [str(one) for one in here.told if isinstance(one, FrontdeskError)]
         assert len(errors) == len(set(errors)), "each error is told once"
+
+
+async def test_another_folder_in_its_place_is_followed_from_then_on(folder: Path, tmp_path: Path) -> None:
+    def put(name: str, text: str) -> None:
+        new = tmp_path / name
+        new.mkdir()
+        (new / "pets.md").write_text(f"# Pets\n\n{text}\n")
+        shutil.move(folder, tmp_path / f"before {name}")
+        shutil.move(new, folder)
+
+    async def until(here: Watching, text: str) -> None:
+        end = time.monotonic() + 20
+        while await here.texts() != {"pets": text}:
+            assert time.monotonic() < end, here.told
+            await asyncio.sleep(0.05)
+
+    async with watching(folder, tmp_path) as here:
+        await here.until(lambda: len(here.told) == 1)
+        for number in range(2):
+            put(f"checkout {number}", f"Cats are welcome, {number}.")
+            await until(here, f"Cats are welcome, {number}.")
+        (folder / "pets.md").write_text("# Pets\n\nNone are welcome.\n")
+        await until(here, "None are welcome.")
+
+
+async def test_a_mounted_folder_whose_files_are_swapped_behind_links_is_heard(folder: Path, tmp_path: Path) -> None:
+    def put(name: str, text: str) -> None:
+        """As Kubernetes changes what it mounts: a hidden link to a hidden folder is replaced."""
+        (folder / name).mkdir()
+        (folder / name / "pets.md").write_text(f"# Pets\n\n{text}\n")
+        (folder / "..new").symlink_to(name)
+        os.replace(folder / "..new", folder / "..data")
+
+    (folder / "pets.md").unlink()
+    put("..1", "Cats are welcome.")
+    (folder / "pets.md").symlink_to("..data/pets.md")
+    async with watching(folder, tmp_path) as here:
+        await here.until(lambda: len(here.told) == 1)
+        assert await here.texts() == {"pets": "Cats are welcome."}
+        put("..2", "None are welcome.")
+        await here.until(lambda: len(here.told) == 2)
+        assert await here.texts() == {"pets": "None are welcome."}
+
+
+async def test_what_goes_wrong_is_told_once_as_long_as_nothing_happens(folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.pdf").write_bytes(b"no PDF")
+    async with watching(folder, tmp_path) as here:
+        await here.until(lambda: len(here.told) == 1)
+        os.utime(folder / "pets.md")
+        await asyncio.sleep(1.5)
+        assert len(here.told) == 1
+        (folder / "other.pdf").write_bytes(b"no PDF either")
+        await here.until(lambda: len(here.told) == 2)
+        told = here.told[1]
+        assert isinstance(told, SyncReport)
+        assert len(told.failed) == 2
 
 
 async def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -8,18 +8,19 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Column, Table
 from rich.text import Text
 
-from connectors.commands.knowledge.opened import day_and_time, document_json, opened, out, print_json, say, typed
+from connectors.commands.knowledge.opened import day_and_time, document_json, opened, out, print_json, say, tell, typed
 from connectors.commands.options import Options
 from knowledge.base import KnowledgeBase
 from knowledge.differing import differences
 from knowledge.documents import Event, Stored
 from knowledge.errors import KnowledgeError
 
-_DONE = {"written": "wrote", "published": "published", "retired": "retired"}
+_DONE = {"written": "wrote", "published": "published", "retired": "retired", "erased": "erased what was before"}
 _WAYS = {
     "folder": "from the folder",
     "upload": "added",
@@ -30,6 +31,13 @@ _WAYS = {
 }
 _ID = Column("id", overflow="fold")
 """Whole, to be copied."""
+
+
+def _day(name: str) -> Column:
+    """A column of dates, which are whole or useless."""
+    return Column(name, no_wrap=True, min_width=10)
+
+
 _STYLES = {"draft": "yellow", "retired": "dim"}
 
 
@@ -38,17 +46,19 @@ async def list_documents(
 ) -> None:
     """List the documents by id."""
     async with opened(options) as knowledge:
+        everything = await knowledge.all_documents()
+        # As customers see them: a draft may be for others.
+        shown = {one.document.id: one for one in await knowledge.documents()}
         stored = [
             one
-            for one in await knowledge.all_documents()
+            for one in (shown.get(newest.document.id, newest) for newest in everything)
             if one.state in states
             and audience in (None, one.document.audience)
             and (tag is None or tag in one.document.tags)
         ]
-        empty = not stored and not await knowledge.all_documents()
     if as_json:
         print_json({"documents": [document_json(one) for one in stored]})
-    elif empty:
+    elif not everything:
         say("The knowledge base is empty. Bring documents in with: frontdesk knowledge sync DIR")
     elif not stored:
         say(f"No document is like that. See all: {typed('knowledge', 'list', '--all')}")
@@ -66,7 +76,7 @@ def _state(one: Stored) -> str:
 
 
 def _print_table(stored: Sequence[Stored]) -> None:
-    table = Table(_ID, "title", "audience", "updated", "state", box=None, header_style="bold")
+    table = Table(_ID, "title", "audience", _day("updated"), "state", box=None, header_style="bold")
     for one in stored:
         document = one.document
         style = "yellow" if one.has_draft else _STYLES.get(one.state, "")
@@ -152,9 +162,10 @@ async def history(options: Options, document_id: str, *, as_json: bool) -> None:
     """Show who did what to a document, when and why; the newest first."""
     async with opened(options) as knowledge:
         events = (await knowledge.history(document_id))[::-1]
-        stored = await _one(knowledge, document_id)
+        stored = await knowledge.document(document_id)
     if as_json:
-        print_json({"id": document_id, "state": stored.state, "events": [asdict(event) for event in events]})
+        state = stored.state if stored is not None else "erased"
+        print_json({"id": document_id, "state": state, "events": [asdict(event) for event in events]})
         return
     if not sys.stdout.isatty():
         for event in events:
@@ -164,20 +175,23 @@ async def history(options: Options, document_id: str, *, as_json: bool) -> None:
     table = Table("when", "who", "what", "why", box=None, header_style="bold")
     for event in events:
         table.add_row(day_and_time(event.at), Text(event.author), _what(event, stored), Text(event.why))
-    console = out()
-    console.print(table)
-    say(f"See what a revision changed: {typed('knowledge', 'diff', document_id)} [FROM] [TO]", "dim")
+    out().print(table)
+    if stored is not None:
+        say(f"See what a revision changed: {typed('knowledge', 'diff', document_id)} [FROM] [TO]", "dim")
 
 
-def _what(event: Event, stored: Stored) -> Text:
+def _what(event: Event, stored: Stored | None) -> Text:
     said = Text(_DONE[event.what])
+    if stored is None:
+        return Text("erased the document")
     if event.revision is not None:
         said.append(f" revision {event.revision}")
     if event.way in _WAYS:
         said.append(f", {_WAYS[event.way]}")
     if event.what == "written" and event.edition is None:
         said.append(", a draft", "yellow")
-    if stored.state == "published" and event.revision == stored.published and event.edition is not None:
+    shown = stored.published if stored.state == "published" else None
+    if shown is not None and event.revision == shown and event.edition is not None:
         said.append(" (shown now)", "green")
     return said
 
@@ -192,6 +206,8 @@ async def diff(options: Options, document_id: str, first: int | None, second: in
         # What publishing it would change; else what was changed last.
         since = newest.published if newest.published not in (None, last) else last - 1
         begin = first or max(since or 0, 1)
+        if first is None and await knowledge.document(document_id, begin) is None:
+            begin = last  # the one before was erased
         old, new = await _one(knowledge, document_id, begin), await _one(knowledge, document_id, last)
     if old.revision == new.revision:
         say(f"{document_id} has one revision only.")
@@ -211,26 +227,40 @@ def _colour(line: str) -> str:
 
 
 async def stale(options: Options, within: int, *, as_json: bool) -> bool:
-    """List the documents that are due for review. Returns whether there is one."""
+    """List the documents that are due for review, and those whose page cannot be had. Returns whether there is one."""
     async with opened(options) as knowledge:
-        due = await knowledge.stale(within)
-    today = datetime.now(UTC).date()
+        due, lost = await knowledge.stale(within), await knowledge.lost_pages()
     if as_json:
-        print_json({"documents": [document_json(one) for one in due]})
-    elif not due:
+        rows = [
+            {"url": one.url, "problem": one.problem, "since": one.failing_since, "documents": ids} for one, ids in lost
+        ]
+        print_json({"documents": [document_json(one) for one in due], "pages": rows})
+        return bool(due or lost)
+    if not due:
         say("No document is due for review." if not within else f"No document is due for review within {within} days.")
     elif not sys.stdout.isatty():
         for one in due:
             print("\t".join((one.document.id, one.document.title, str(one.document.review_by), one.author)))  # noqa: T201
     else:
-        table = Table(_ID, "title", "review by", "", "last text by", box=None, header_style="bold")
-        for one in due:
-            assert one.document.review_by is not None
-            days = (today - one.document.review_by).days
-            when = f"{days} days ago" if days > 0 else "today" if not days else f"in {-days} days"
-            style = "red" if days > 0 else "yellow"
-            row = Text(one.document.id), Text(one.document.title), str(one.document.review_by), Text(when, style=style)
-            table.add_row(*row, Text(one.author))
-        out().print(table)
-        say("Looked at one? Set its next date: frontdesk knowledge edit ID --review-by DATE --publish", "dim")
-    return bool(due)
+        _print_due(due)
+    errors = Console(stderr=True)
+    for known, ids in lost:
+        since = f"{known.failing_since:%Y-%m-%d}" if known.failing_since is not None else "the first time"
+        tell(errors, [f"{', '.join(ids)}: its page could not be had since {since}: {known.problem} ({known.url})"])
+    if lost:
+        tell(errors, ["Customers still see these copies. To try again: frontdesk knowledge recheck"])
+    return bool(due or lost)
+
+
+def _print_due(due: Sequence[Stored]) -> None:
+    today = datetime.now(UTC).date()
+    table = Table(_ID, "title", _day("review by"), "", "last text by", box=None, header_style="bold")
+    for one in due:
+        assert one.document.review_by is not None
+        days = (today - one.document.review_by).days
+        when = f"{days} days ago" if days > 0 else "today" if not days else f"in {-days} days"
+        style = "red" if days > 0 else "yellow"
+        row = Text(one.document.id), Text(one.document.title), str(one.document.review_by), Text(when, style=style)
+        table.add_row(*row, Text(one.author))
+    out().print(table)
+    say("Looked at one? Set its next date: frontdesk knowledge edit ID --review-by DATE --publish", "dim")

@@ -106,7 +106,7 @@ def tell(errors: Console, notes: list[str]) -> None:
 def tell_failures(failed: tuple[Failure, ...], what: str = "files") -> None:
     """What did not go in, and why."""
     if failed:
-        say(f"{len(failed)} {what} did not go in:", "yellow")
+        say(f"{len(failed)} {what if len(failed) > 1 else what.removesuffix('s')} did not go in:", "yellow")
         for failure in failed:
             say(f"  {failure.file}: {failure.reason}")
 
@@ -114,7 +114,8 @@ def tell_failures(failed: tuple[Failure, ...], what: str = "files") -> None:
 def tell_kept(kept: tuple[Kept, ...]) -> None:
     """What stays as a person left it, and why."""
     if kept:
-        say(f"{len(kept)} documents stay as a person left them:", "yellow")
+        stay = "documents stay as a person left them" if len(kept) > 1 else "document stays as a person left it"
+        say(f"{len(kept)} {stay}:", "yellow")
         for one in kept:
             say(f"  {one.document}: {one.reason}")
 

@@ -28,6 +28,7 @@ from connectors.commands.options import Options
 from connectors.composition import build_pages, read_settings
 from knowledge.base import KnowledgeBase
 from knowledge.errors import FrontdeskError
+from knowledge.kept_pages import KnownSitemap
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ async def add_pages(
     twins: bool,
     as_json: bool,
 ) -> bool:
-    """Take in web pages, or those that sitemaps list. Returns whether any went in."""
+    """Take in web pages, or those that sitemaps list. Returns whether any went in, or all were here already."""
     errors = Console(stderr=True)
     async with opened(options) as knowledge, build_pages(read_settings(options.config, options.data)) as pages:
         wanted, notes = list(urls), []
@@ -57,16 +58,25 @@ async def add_pages(
             notes = [f"{note}." for one in listed for note in one.notes]
         act = signature.act(publish=publish, confirmed=confirmed)
         with progress(errors) as bars:
-            done = await knowledge.add_pages(wanted, act, pages, change=fields.applied, twins=twins, progress=bars)
+            done = await knowledge.add_pages(
+                wanted, act, pages, change=fields.applied, twins=twins, known=sitemap, progress=bars
+            )
+        for url in urls if sitemap else ():
+            await knowledge.follow_sitemap(
+                KnownSitemap(url, act.author, publish, fields.audience, fields.tags, fields.review_by)
+            )
         live = await bring_up(knowledge, errors) if publish and done.added else False
     if as_json:
         failed = [asdict(one) for one in done.failed]
-        print_json({"documents": [document_json(one) for one in done.added], "failed": failed})
+        known = {"known": done.unchanged} if sitemap else {}
+        print_json({"documents": [document_json(one) for one in done.added], "failed": failed, **known})
     else:
+        if done.unchanged:
+            say(f"{done.unchanged} of its pages {'is' if done.unchanged == 1 else 'are'} here already.")
         tell_added(done.added, live=live, as_json=False)
         tell_failures(done.failed, "pages")
     tell(errors, [*notes, *done.notes])
-    return bool(done.added)
+    return bool(done.added or done.unchanged)
 
 
 async def recheck_always(knowledge: KnowledgeBase, settings: Settings) -> None:
@@ -76,7 +86,7 @@ async def recheck_always(knowledge: KnowledgeBase, settings: Settings) -> None:
         try:
             async with build_pages(settings) as pages:
                 done = await knowledge.recheck_pages(pages, older_than=timedelta(hours=hours))
-            if done.changed:
+            if done.changed or done.added:
                 await knowledge.bring_up()
             for failure in done.failed:
                 _log.warning("The page %s could not be taken over: %s", failure.file, failure.reason)
@@ -87,21 +97,45 @@ async def recheck_always(knowledge: KnowledgeBase, settings: Settings) -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
+async def forget(options: Options, url: str) -> bool:
+    """No longer follow a sitemap. Returns whether it was followed."""
+    async with opened(options) as knowledge:
+        followed = await knowledge.forget_sitemap(url)
+        others = await knowledge.sitemaps()
+    say(f"{url} is followed no more; its pages stay." if followed else f"{url} is not a sitemap that is followed.")
+    for one in others:
+        say(f"Followed: {one.url}", "dim")
+    return followed
+
+
 async def recheck(options: Options, older_than: timedelta, *, as_json: bool) -> None:
     """Look at the web pages again, and take over what has changed on them."""
     errors = Console(stderr=True)
     async with opened(options) as knowledge, build_pages(read_settings(options.config, options.data)) as pages:
         with progress(errors) as bars:
             done = await knowledge.recheck_pages(pages, older_than=older_than, progress=bars)
-        if done.changed:
+        if done.changed or done.added:
             await bring_up(knowledge, errors)
     if as_json:
         failed, kept = [asdict(one) for one in done.failed], [asdict(one) for one in done.kept]
-        print_json({"changed": done.changed, "unchanged": done.unchanged, "failed": failed, "kept": kept})
+        print_json(
+            {
+                "added": len(done.added),
+                "changed": done.changed,
+                "unchanged": done.unchanged,
+                "failed": failed,
+                "kept": kept,
+            }
+        )
     else:
-        say(f"Changed {done.changed}, unchanged {done.unchanged} pages.")
+        say(f"Added {len(done.added)}, changed {done.changed}, unchanged {done.unchanged} pages.")
         if done.failed:
-            say(f"{len(done.failed)} pages could not be taken over; the copies from before stay:", "yellow")
+            what = (
+                "pages could not be had; what is here of them"
+                if len(done.failed) > 1
+                else "page could not be had; its copy"
+            )
+            say(f"{len(done.failed)} {what} stays:", "yellow")
             for failure in done.failed:
                 say(f"  {failure.file}: {failure.reason}")
         tell_kept(done.kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import tempfile
@@ -88,6 +89,8 @@ async def add(
 
 
 async def _read(knowledge: KnowledgeBase, file: Path) -> Reading:
+    if await asyncio.to_thread(file.is_dir):
+        raise KnowledgeError(f"{file} is a folder.", f"Bring it in with: {_command('sync', str(file))}")
     try:
         return await knowledge.read_file(file)
     except ReaderError as error:
@@ -227,7 +230,9 @@ async def publish(
         ids = list(document_ids)
         if everything:
             ids += [
-                one.document.id for one in await knowledge.all_documents() if one.state != "retired" and one.has_draft
+                one.document.id
+                for one in await knowledge.all_documents()
+                if one.state != "retired" and one.has_draft and one.is_new
             ]
         changed = await knowledge.publish(ids, signature.act(publish=True, confirmed=confirmed), revision)
         live = await bring_up(knowledge, Console(stderr=True)) if changed else False

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.ledger import Erased, Ledger
-from agent.messages import Address, Deleted, Feedback, Post, Summary
+from agent.messages import Address, Answer, Citation, Deleted, Feedback, Post, Summary
 from agent.models.base import Payer
 from knowledge.errors import StoreError
 from tests.agent.ledger.made import NOON, ROOM, answer, at, begun, edited, handoff, replied, said
@@ -176,3 +176,42 @@ async def test_an_account_is_known_in_several_places(ledger: Ledger) -> None:
     await ledger.record(replace(CALL, payer=Payer("x", "y", "discord:9/5")))
     assert await ledger.known_as("discord", "5") == ["discord:1/5", "discord:9/5", "discord:dm/5"]
     assert await ledger.known_as("discord", "%") == []
+
+
+async def test_answers_that_quote_an_erased_document_lose_their_words(ledger: Ledger, source: Path | str) -> None:
+    quoting, other, kept = said("1"), said("2"), said("3")
+    for message in (quoting, other, kept):
+        await ledger.accept(message)
+    cited = Citation(1, 'dé"1', "Doors", None, WORDS)
+    await replied(ledger, quoting.id, Answer(f"It is {WORDS} [1].", (cited,)))
+    await ledger.summarised(quoting.address, Summary(WORDS, quoting.id))
+    await replied(ledger, other.id, Answer("Another.", (replace(cited, document='dé"12', passage="Dogs."),)))
+    await replied(ledger, kept.id, Answer("The new text [1].", (replace(cited, passage="Ask at the desk."),)))
+    edit = await ledger.edit(edited(quoting, "Where?", 9))
+    assert edit is not None
+    assert edit.again is not None
+    await replied(ledger, edit.again, Answer(f"Again {WORDS} [1].", (cited,)))
+
+    erased = await ledger.erase_answers({'dé"1': "Now it says: Ask at the desk."})
+    assert erased.turns == tuple(sorted((quoting.id, edit.again)))
+    assert erased.conversations == (str(quoting.address),)
+    left = await ledger.conversation(quoting.address)
+    assert left is not None
+    assert (left.summary, [one.text for one in left.messages]) == (None, ["Where?"])
+    assert await ledger.answer(quoting.id) is None
+    assert await ledger.answer(other.id) is not None
+    assert await ledger.answer(kept.id) is not None
+    assert (await ledger.erase_answers({'dé"1': ""})).turns == (kept.id,)
+    if isinstance(source, Path):
+        assert not any(WORDS.encode() in file.read_bytes() for file in source.iterdir())
+
+
+async def test_an_answer_that_is_not_shown_yet_is_made_anew_without_an_erased_document(ledger: Ledger) -> None:
+    message = said("1")
+    await ledger.accept(message)
+    found = await begun(ledger, message.id)
+    assert await ledger.decide(message.id, found.revision, answer()) is not None
+    assert (await ledger.erase_answers({"d1": ""})).turns == (message.id,)
+    again = await begun(ledger, message.id)
+    assert again.result is None
+    assert await ledger.decide(message.id, again.revision, handoff()) is not None

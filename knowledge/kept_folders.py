@@ -1,32 +1,16 @@
-"""What the library knows of the places that documents come from: folders, and what was read there; web pages.
-
-A part of `knowledge.library`.
-"""
+"""The folders that documents come from, and what was read there: a part of `knowledge.library`."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, delete, func, insert, select
+from sqlalchemy import Engine, func, select
 
-from knowledge.database import reading, writing
+from knowledge.database import reading
 from knowledge.documents import Origin
-from knowledge.pages import Seen
 from knowledge.publishing import FileNote, slices
-from knowledge.tables import documents, files, pages
-
-
-@dataclass(frozen=True, slots=True)
-class KnownPage:
-    """A web page that documents come from. `problem` says why it cannot be had any more, since when."""
-
-    url: str
-    seen: Seen
-    problem: str = ""
-    failing_since: datetime | None = None
+from knowledge.tables import documents, files
 
 
 class Placed(NamedTuple):
@@ -38,8 +22,8 @@ class Placed(NamedTuple):
     by_hand: bool
 
 
-class Places:
-    """The verbs over places. Every one raises `StoreError` when the database cannot be used."""
+class KeptFolders:
+    """The verbs over folders. Every one raises `StoreError` when the database cannot be used."""
 
     _engine: Engine
 
@@ -65,34 +49,6 @@ class Places:
         its = documents.c.origin == origin.kind, documents.c.place == origin.place
         with reading(self._engine) as connection:
             return connection.execute(query.where(*its)).all()
-
-    def pages(self, before: datetime) -> list[KnownPage]:
-        """The pages that were last looked at before then and that a document still comes from, by address."""
-        alive = select(documents.c.place).where(documents.c.origin == "page", documents.c.state != "retired")
-        query = select(pages).where(pages.c.checked_at <= before, pages.c.url.in_(alive)).order_by(pages.c.url)
-        with reading(self._engine) as connection:
-            return [
-                KnownPage(row.url, Seen(row.etag, row.last_modified, row.digest), row.problem, row.failing_since)
-                for row in connection.execute(query)
-            ]
-
-    def note_page(self, url: str, seen: Seen, problem: str = "") -> None:
-        """Note that a page was looked at now, and why it could not be had, if so."""
-        now = datetime.now(UTC)
-        with writing(self._engine) as connection:
-            since = connection.execute(select(pages.c.failing_since).where(pages.c.url == url)).scalar()
-            connection.execute(delete(pages).where(pages.c.url == url))
-            connection.execute(
-                insert(pages).values(
-                    url=url,
-                    etag=seen.etag,
-                    last_modified=seen.last_modified,
-                    digest=seen.digest,
-                    checked_at=now,
-                    problem=problem,
-                    failing_since=(since or now) if problem else None,
-                )
-            )
 
     def folders(self) -> list[tuple[str, int]]:
         """The folders that published documents come from, and how many come from each."""
