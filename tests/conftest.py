@@ -41,7 +41,8 @@ os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("authority.pem"))
 # The switch that forbids every model and download elsewhere.
 os.environ["FRONTDESK_OFFLINE"] = "1"
 
-# What takes long is spread over the workers and begins first, so that all are done at about the same time.
+# What takes long, and mostly waits, is spread over all workers but one and begins first: all are done at about the same time, and
+# meanwhile that one computes.
 LONG = (
     *("journeys/test_crashes", "journeys/test_slack_faults", "agent/test_turns", "journeys/test_discord"),
     *("journeys/test_slack", "knowledge/test_keeping", "journeys/test_run", "contracts/test_vector_store"),
@@ -64,6 +65,7 @@ def pytest_unconfigure() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
     first: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    waiting = max(1, workers - 1)
     rest: list[pytest.Item] = []
     by_name: dict[str, list[pytest.Item]] = {}
     for item in items:
@@ -71,7 +73,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         name = next((name for name in LONG if place.startswith(name)), "")
         (by_name.setdefault(name, []) if name else rest).append(item)
     for number, name in enumerate(one for one in LONG if one in by_name):
-        first[number % workers] += by_name[name]
+        first[number % waiting] += by_name[name]
     # Each worker is given an equal share, in order, and takes from the end of another's when it has done its own.
     share = len(items) // workers
     items.clear()
@@ -82,8 +84,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_xdist_auto_num_workers() -> int | None:
-    """Tests wait for about as long as they compute: three workers for two processors."""
-    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else max(2, (os.cpu_count() or 1) * 3 // 2)
+    """Half of the time is spent waiting: two workers for each processor."""
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else max(2, 2 * (os.cpu_count() or 1))
 
 
 @pytest.fixture(autouse=True)
