@@ -12,7 +12,7 @@ from agent.messages import Usage
 from agent.models.base import Chunk, ModelBackend, Prompt
 from agent.models.quotes import NAME as QUOTES
 from agent.reply import MarkReader, Written, allowed_urls
-from knowledge.languages import SPACED, language_told
+from knowledge.keywords.languages import SPACED, language_told
 from knowledge.search import Hit
 
 _TOLD = frozenset((*SPACED, "japanese", "chinese", "thai"))

@@ -14,8 +14,8 @@ from agent.messages import Usage
 from agent.models.base import ModelBackend, Payer, Prompt, PromptMessage, complete
 from agent.prompting import as_data
 from agent.prompts import prompt_file
-from knowledge.languages import SPACED, common_words, language_of
-from knowledge.tokens import fold, terms
+from knowledge.keywords.languages import SPACED, common_words, language_of
+from knowledge.keywords.tokenizer import fold, terms
 
 _SCHEMA = {
     "type": "object",

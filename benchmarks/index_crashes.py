@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from knowledge import indexer
 from knowledge.base import KnowledgeBase
+from knowledge.index import indexer
 from knowledge.search import Query
 from tests.knowledge.embedder import LetterEmbedder
 

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Mapping
 
 from knowledge.errors import ReaderError
-from knowledge.jail import Jail
 from knowledge.readers import Reader, SourceFile, load_readers
 from knowledge.readers.examination import examine
+from knowledge.readers.jail import Jail
 from tests.knowledge.docxs import docx, item, paragraph, table
 from tests.knowledge.pdfs import Pdf, text
 from tests.knowledge.pdfs import paragraph as lines

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.datasets import Dataset, load, sample
 from knowledge.base import KnowledgeBase
-from knowledge.minilm import MiniLM
+from knowledge.embeddings.minilm import MiniLM
 from knowledge.search import Query
 
 

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knowledge.base import KnowledgeBase
-from knowledge.minilm import MiniLM
+from knowledge.embeddings.minilm import MiniLM
 from knowledge.search import Query
 
 Floats = NDArray[np.float32]

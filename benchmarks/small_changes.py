@@ -23,7 +23,7 @@ from statistics import median
 import numpy as np
 
 from knowledge.base import KnowledgeBase
-from knowledge.keeper import Outcome
+from knowledge.index.keeper import Outcome
 from knowledge.search import Query
 from tests.knowledge.embedder import Vectors
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from agent.policy import QUOTES_THRESHOLD
 from benchmarks.datasets import Dataset, general, load, sample, unanswerable
 from knowledge.base import KnowledgeBase
-from knowledge.minilm import MiniLM
+from knowledge.embeddings.minilm import MiniLM
 from knowledge.search import Query
 
 FROM_EACH = 60

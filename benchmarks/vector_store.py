@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from knowledge.chroma import ChromaServer, EmbeddedChroma, Patience
 from knowledge.vectors import Place, Rows, VectorStore
+from knowledge.vectors.chroma import ChromaServer, EmbeddedChroma, Patience
 from tests.servers.chroma_server import running_chroma
 
 DIMENSION, NEAREST, TOPICS = 384, 100, 200

@@ -27,13 +27,13 @@ from agent.rooms import Rooms
 from agent.settings import Settings, load
 from connectors.channels import Channels, address_of
 from knowledge.base import KnowledgeBase
-from knowledge.chroma import ChromaServer, EmbeddedChroma
 from knowledge.embeddings import Embedder, RemoteEmbedder
+from knowledge.embeddings.minilm import MiniLM
 from knowledge.errors import KnowledgeError
-from knowledge.minilm import MiniLM
-from knowledge.pages import Pages
 from knowledge.reranking import RemoteReranker
 from knowledge.vectors import VectorStore
+from knowledge.vectors.chroma import ChromaServer, EmbeddedChroma
+from knowledge.web.pages import Pages
 
 _log = logging.getLogger(__name__)
 

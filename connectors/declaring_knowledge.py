@@ -426,7 +426,8 @@ def bring_in(
 def recheck(options: Options, older_than: float, forget: str | None, as_json: bool) -> None:
     """Look again at web pages, and for new ones in sitemaps.
 
-    What has changed on the pages that documents come from is taken over. `frontdesk run` does so by itself, as often as `pages_recheck_hours` says.
+    What has changed on the pages that documents come from is taken over. `frontdesk run` does so by itself, as often as
+    `pages_recheck_hours` says.
     """
     from connectors.commands.knowledge.paging import forget as forget_sitemap
     from connectors.commands.knowledge.paging import recheck

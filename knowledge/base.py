@@ -11,32 +11,31 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from knowledge import generations, verifying
-from knowledge import sync as syncing
-from knowledge.chroma import EmbeddedChroma
 from knowledge.database import Source, open_database
 from knowledge.documents import Passage, Stored
 from knowledge.embeddings import Embedder
+from knowledge.embeddings.minilm import MiniLM
 from knowledge.errors import ConflictError, EmbedderError, IndexFailure, RerankerError
-from knowledge.folder_reading import AS_USUAL, Progress, Refused, Round, Wish
-from knowledge.generations import Generation
+from knowledge.folders import sync as syncing
+from knowledge.folders.reading import AS_USUAL, Progress, Refused, Round, Wish
+from knowledge.folders.sync import Plan, SyncReport
 from knowledge.gist import gist
-from knowledge.in_use import HEAL, KEYWORDS_ONLY, InUse, Opened
-from knowledge.index import Nearest
-from knowledge.indexer import Indexer, Say
-from knowledge.keeper import WAIT_SECONDS, Keeper, Outcome
-from knowledge.languages import ENGLISH
+from knowledge.index import Nearest, generations, verifying
+from knowledge.index.generations import Generation
+from knowledge.index.in_use import HEAL, KEYWORDS_ONLY, InUse, Opened
+from knowledge.index.indexer import Indexer, Say
+from knowledge.index.keeper import WAIT_SECONDS, Keeper, Outcome
+from knowledge.index.verifying import Part
+from knowledge.keywords.languages import ENGLISH
 from knowledge.library import Library, PassageRecord
-from knowledge.minilm import MiniLM
-from knowledge.page_keeping import PageKeeping
+from knowledge.library.tables import SCHEMA
 from knowledge.ranking import Candidate, Legs, Ranked
 from knowledge.readers import Reader, load_readers
 from knowledge.reranking import Pausing, Reranker
 from knowledge.search import Cited, Hit, Query, SearchResult
-from knowledge.sync import Plan, SyncReport
-from knowledge.tables import SCHEMA
 from knowledge.vectors import VectorStore
-from knowledge.verifying import Part
+from knowledge.vectors.chroma import EmbeddedChroma
+from knowledge.web.keeping import PageKeeping
 
 EVERYTHING = 1_000_000
 RERANKED = 30

@@ -16,17 +16,17 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from knowledge import exchange
-from knowledge import folder as folders
 from knowledge.article import Article, normal
 from knowledge.documents import Document, Erasure, Event, Origin, Passage, Stored, Way
-from knowledge.erasing import Erased, Forbidden
 from knowledge.errors import ConflictError, KnowledgeError, ReaderError
-from knowledge.folder_reading import Failure
-from knowledge.jail import Jail
+from knowledge.folders import walk as folders
+from knowledge.folders.reading import Failure
 from knowledge.library import Library
-from knowledge.publishing import Changes, NewRevision, ToPublish, content_hash, cut, text_hash
+from knowledge.library.erasing import Erased, Forbidden
+from knowledge.library.publishing import Changes, NewRevision, ToPublish, content_hash, cut, text_hash
 from knowledge.readers import Reader, Reading, SourceFile
 from knowledge.readers.instructions import find_instructions
+from knowledge.readers.jail import Jail
 
 _LIST = "List them with: frontdesk knowledge list --all"
 

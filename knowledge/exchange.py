@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from knowledge import article
-from knowledge import folder as folders
 from knowledge.article import Article
 from knowledge.documents import Stored
 from knowledge.errors import FolderError, KnowledgeError, ReaderError
-from knowledge.folder_reading import Failure
+from knowledge.folders import walk as folders
+from knowledge.folders.reading import Failure
 from knowledge.readers.encoding import decode
 
 NOTED = ".frontdesk-export"

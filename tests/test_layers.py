@@ -79,7 +79,13 @@ def test_broad_excepts_are_where_the_house_allows_them() -> None:
                     broad.append(name)
     # Discord's listen loop has two parts: what the gateway tells, and what was missed.
     listening = ["connectors.discord.hearing", "connectors.discord.lanes"]
-    assert sorted(broad) == ["agent.session", "agent.turn", "connectors.cli", *listening, "knowledge.chroma_child"]
+    assert sorted(broad) == [
+        "agent.session",
+        "agent.turn",
+        "connectors.cli",
+        *listening,
+        "knowledge.vectors.chroma_child",
+    ]
 
 
 def test_importing_loads_nothing_heavy() -> None:

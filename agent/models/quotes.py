@@ -21,9 +21,9 @@ from agent.guard import mask, reads_like_instructions, says_something, shorten
 from agent.messages import Usage
 from agent.models.base import Chunk, Prompt
 from agent.policy import choices_of_ambiguous, good_enough, parts_of
+from knowledge.keywords.tokenizer import terms
 from knowledge.passages import length
 from knowledge.search import Hit, SearchResult
-from knowledge.tokens import terms
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

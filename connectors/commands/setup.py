@@ -35,9 +35,9 @@ from connectors.composition import (
     read_settings,
 )
 from connectors.places import check_staff_channel
-from knowledge.chroma import ChromaServer
 from knowledge.database import RESTORE, damage
 from knowledge.errors import EmbedderError, FolderError, FrontdeskError
+from knowledge.vectors.chroma import ChromaServer
 
 EXAMPLE_DOCUMENT = """---
 title: How to write a document

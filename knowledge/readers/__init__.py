@@ -1,7 +1,7 @@
 """The readers' door: a file's bytes in, a `Reading` out.
 
 A `Reader` is registered under the entry point group `frontdesk.readers`; the built-ins enter by the same door. Files come
-from anywhere, so readers run in a child process (`knowledge.jail`), never beside the service.
+from anywhere, so readers run in a child process (`knowledge.readers.jail`), never beside the service.
 """
 
 from __future__ import annotations

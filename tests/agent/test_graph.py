@@ -17,7 +17,7 @@ from agent.models.quotes import Quotes
 from agent.models.routing import FallbackChain
 from agent.testing import ScriptedModel
 from knowledge.base import KnowledgeBase
-from knowledge.folder_reading import Wish
+from knowledge.folders.reading import Wish
 
 ADDRESS = Address("test", "space", "room")
 QUESTION = "How long do I have to write a review after check-out?"

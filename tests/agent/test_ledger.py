@@ -289,7 +289,7 @@ async def test_what_was_recorded_outlives_a_kill(tmp_path: Path) -> None:
 async def test_a_database_of_the_knowledge_base_alone_gets_the_table(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib, knowledge.library\nfrom knowledge.database import open_database\n"
-        "from knowledge.tables import SCHEMA\n"
+        "from knowledge.library.tables import SCHEMA\n"
         "assert 'agent.ledger' not in sys.modules\nopen_database(pathlib.Path(sys.argv[1]), SCHEMA).dispose()"
     )
     await asyncio.to_thread(subprocess.run, [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=True)

@@ -17,9 +17,9 @@ from agent.models.base import Prompt, PromptMessage
 from agent.models.quotes import LONGEST_UNIT, MOST_WORDS, NAME, Quotes, Unit, units
 from agent.reply import Written, allowed_urls, finished
 from knowledge.documents import Document, Passage
+from knowledge.keywords.tokenizer import terms
 from knowledge.passages import length, split
 from knowledge.search import Hit, SearchResult, Why
-from knowledge.tokens import terms
 
 LITTLE = set(terms("what is are the a for to of how do does i my much many get and about fine"))
 

@@ -16,8 +16,8 @@ from connectors.commands.knowledge import paging
 from connectors.composition import build_knowledge, build_pages
 from knowledge.base import KnowledgeBase
 from knowledge.editing import Act
+from knowledge.library.tables import pages
 from knowledge.search import Query
-from knowledge.tables import pages
 from tests.servers.running import serving
 from tests.servers.site import Site
 

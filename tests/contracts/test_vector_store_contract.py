@@ -19,9 +19,9 @@ import httpx
 import numpy as np
 import pytest
 
-from knowledge.chroma import ChromaServer, EmbeddedChroma, Patience
 from knowledge.errors import IndexFailure
 from knowledge.vectors import OpenVectors, Place, Rows, VectorsLost, VectorStore
+from knowledge.vectors.chroma import ChromaServer, EmbeddedChroma, Patience
 from tests.servers.chroma_server import RunningChroma, running_chroma
 
 DIMENSION = 24
@@ -235,7 +235,7 @@ def children_of(pid: int) -> list[int]:
                 command = (folder / "cmdline").read_bytes()
             except (OSError, ValueError):
                 continue
-            if parent == pid and b"knowledge.chroma_child" in command:
+            if parent == pid and b"knowledge.vectors.chroma_child" in command:
                 found.append(int(folder.name))
     return found
 
@@ -254,7 +254,7 @@ def test_it_ends_with_whoever_asked_and_loads_chroma_elsewhere(stores: Stores, b
     made_by = f"ChromaServer({store._url!r})" if isinstance(store, ChromaServer) else "EmbeddedChroma()"
     code = (
         "import asyncio, os, sys\nfrom pathlib import Path\nimport numpy as np\n"
-        "from knowledge.chroma import ChromaServer, EmbeddedChroma\nfrom knowledge.vectors import Place, Rows\n"
+        "from knowledge.vectors.chroma import ChromaServer, EmbeddedChroma\nfrom knowledge.vectors import Place, Rows\n"
         "async def main():\n"
         "    vector = np.frombuffer(bytes.fromhex(sys.argv[2]), np.float32)\n"
         "    probes = [Rows('public', ['public-7'], vector.reshape(1, -1))]\n"

@@ -13,12 +13,12 @@ import warnings
 from pathlib import Path
 from typing import Any, cast
 
-from knowledge.chroma import FOLDER, ChromaServer, EmbeddedChroma
-from knowledge.chroma_child import ChromaServing, answered
-from knowledge.chroma_process import ChromaProcess
 from knowledge.errors import IndexFailure
-from knowledge.frames import read_frame
 from knowledge.vectors import VectorsLost
+from knowledge.vectors.chroma import FOLDER, ChromaServer, EmbeddedChroma
+from knowledge.vectors.chroma_child import ChromaServing, answered
+from knowledge.vectors.chroma_process import ChromaProcess
+from knowledge.vectors.frames import read_frame
 
 
 class _Here:

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from knowledge.database import Source, open_database
-from knowledge.tables import SCHEMA, metadata
+from knowledge.library.tables import SCHEMA, metadata
 from tests.databases import Postgres
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from knowledge.addresses import Allowed
+from knowledge.web.addresses import Allowed
 
 REFUSED = [
     "127.0.0.1",

@@ -17,12 +17,12 @@ import pytest
 import pytest_asyncio
 
 from knowledge.base import KnowledgeBase
-from knowledge.chroma import EmbeddedChroma, Patience
 from knowledge.database import Source, damage
 from knowledge.errors import EmbedderError, FolderError, StoreError
-from knowledge.folder_reading import Wish
-from knowledge.lock import writer_lock
+from knowledge.folders.reading import Wish
+from knowledge.index.lock import writer_lock
 from knowledge.search import Query
+from knowledge.vectors.chroma import EmbeddedChroma, Patience
 from tests.knowledge.chroma_here import EmbeddedHere, ServerByOne
 from tests.knowledge.embedder import LetterEmbedder, Vectors
 from tests.servers.chroma_server import RunningChroma

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from aiohttp import web
 
-from knowledge.chroma import ChromaServer, Patience
 from knowledge.errors import IndexFailure
 from knowledge.vectors import Place, Rows
+from knowledge.vectors.chroma import ChromaServer, Patience
 from tests.servers.chroma_server import RunningChroma
 from tests.servers.running import serving
 from tests.servers.token_proxy import TokenProxy

@@ -14,13 +14,13 @@ import pytest
 from knowledge.base import KnowledgeBase
 from knowledge.database import open_database
 from knowledge.errors import ReaderError
-from knowledge.folder_reading import Wish
-from knowledge.jail import Jail, Limits
+from knowledge.folders.reading import Wish
+from knowledge.folders.sync import Plan, plan
 from knowledge.library import Library
+from knowledge.library.tables import SCHEMA
 from knowledge.readers import SourceFile, load_readers
+from knowledge.readers.jail import Jail, Limits
 from knowledge.readers.pdf import MAX_PAGES
-from knowledge.sync import Plan, plan
-from knowledge.tables import SCHEMA
 from tests.knowledge.docxs import docx, paragraph, run
 from tests.knowledge.pdfs import IMAGE, Pdf, encrypted, picture, stream, text
 

@@ -15,7 +15,7 @@ from knowledge.database import Source
 from knowledge.documents import Document, Origin
 from knowledge.editing import Act
 from knowledge.errors import ConflictError, KnowledgeError
-from knowledge.folder_reading import Wish
+from knowledge.folders.reading import Wish
 from knowledge.search import Cited, Query
 
 ANNA = Act("anna", "first version", publish=True)

@@ -10,14 +10,14 @@ import psycopg
 import pytest
 
 from knowledge.base import KnowledgeBase
-from knowledge.chroma import ChromaServer
 from knowledge.database import Source
 from knowledge.documents import Document, Origin
 from knowledge.editing import Act
 from knowledge.errors import ConflictError, KnowledgeError
-from knowledge.folder_reading import Wish
+from knowledge.folders.reading import Wish
+from knowledge.library.tables import metadata
 from knowledge.search import Query
-from knowledge.tables import metadata
+from knowledge.vectors.chroma import ChromaServer
 from tests.knowledge.embedder import LetterEmbedder
 from tests.servers.chroma_server import RunningChroma
 

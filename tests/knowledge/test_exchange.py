@@ -20,7 +20,7 @@ from knowledge.database import Source
 from knowledge.documents import Document, Origin, Stored
 from knowledge.editing import Act
 from knowledge.errors import FolderError, ReaderError
-from knowledge.publishing import content_hash
+from knowledge.library.publishing import content_hash
 
 ANNA = Act("anna", publish=True)
 

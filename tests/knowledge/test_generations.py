@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from knowledge import generations
 from knowledge.errors import StoreError
-from knowledge.generations import Generation
+from knowledge.index import generations
+from knowledge.index.generations import Generation
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,7 +58,7 @@ def test_what_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
 
 def test_killed_while_it_changes_there_is_always_one(tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom knowledge import generations\n"
+        "import sys\nfrom pathlib import Path\nfrom knowledge.index import generations\n"
         "for n in range(10**9):\n"
         "    generations.use(Path(sys.argv[1]), generations.Generation('g' * (n % 500 + 1), n))\n"
         "    print(n, flush=True)\n"

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from knowledge.base import EVERYTHING, KnowledgeBase
-from knowledge.bm25 import Leg
 from knowledge.index import VECTORS
+from knowledge.keywords.bm25 import Leg
 from knowledge.ranking import DEPTH, best_rows
 from knowledge.search import Query, SearchResult
 from tests.knowledge.embedder import LetterEmbedder

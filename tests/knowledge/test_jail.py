@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from knowledge.errors import KnowledgeError, ReaderError
-from knowledge.jail import Jail, Limits
 from knowledge.readers import Finding, Reader, Reading, SourceFile, load_readers, wire
+from knowledge.readers.jail import Jail, Limits
 from knowledge.readers.text import reader as text
 from tests.knowledge import naughty
 from tests.knowledge.test_readers import install
@@ -190,7 +190,7 @@ def test_no_child_is_started_until_there_is_something_to_read() -> None:
 def test_a_child_does_not_outlive_its_parent(trick: str, tmp_path: Path) -> None:
     code = (
         "import sys, threading\n"
-        "from knowledge.jail import Jail, Limits\n"
+        "from knowledge.readers.jail import Jail, Limits\n"
         "from tests.knowledge.test_jail import ODD, odd, process\n"
         "jail = Jail({'.odd': ODD}, Limits(seconds=60))\n"
         "print(process(jail), flush=True)\n"

@@ -16,13 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from knowledge import generations, indexer, keeper
 from knowledge.base import KnowledgeBase
-from knowledge.chroma import ChromaServer, EmbeddedChroma, Patience
 from knowledge.embeddings import Embedder
 from knowledge.errors import EmbedderError
-from knowledge.index import read_difference
+from knowledge.index import generations, indexer, keeper, read_difference
 from knowledge.search import Query, SearchResult
+from knowledge.vectors.chroma import ChromaServer, EmbeddedChroma, Patience
 from tests.knowledge.embedder import LetterEmbedder, Vectors
 from tests.servers.chroma_server import RunningChroma
 
@@ -236,7 +235,7 @@ async def test_a_small_change_is_kept_beside_and_many_are_built_in(
 def test_028_a_full_disk_leaves_the_index_before_and_says_so(folder: Path, tmp_path: Path) -> None:
     code = (
         "import asyncio, resource, sys\nfrom pathlib import Path\nfrom knowledge.base import KnowledgeBase\n"
-        "from knowledge.bm25 import Leg\n"
+        "from knowledge.keywords.bm25 import Leg\n"
         "from knowledge.search import Query\nfrom tests.knowledge.embedder import LetterEmbedder\n"
         "save = Leg.save\n"
         "def full(leg, directory):\n"

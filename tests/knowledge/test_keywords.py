@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from knowledge import keywords
-from knowledge import tokens as tokens_module
-from knowledge.additions import ExtendedKeywords
-from knowledge.bm25 import K1, B
 from knowledge.errors import StoreError
 from knowledge.keywords import KeywordIndex
+from knowledge.keywords import tokenizer as tokens_module
+from knowledge.keywords.additions import ExtendedKeywords
+from knowledge.keywords.bm25 import K1, B
+from knowledge.keywords.tokenizer import LONGEST_WORD, fold, tokens
 from knowledge.ranking import by_keywords
 from knowledge.search import Query
-from knowledge.tokens import LONGEST_WORD, fold, tokens
 
 TEXTS = [
     "Refunds › By card\nA refund reaches your card after five days. Error PAY-402 means that the bank said no.",

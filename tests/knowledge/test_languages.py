@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowledge.languages import SPACED, common_words, language_of, language_told
+from knowledge.keywords.languages import SPACED, common_words, language_of, language_told
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ import pytest
 from knowledge.base import KnowledgeBase
 from knowledge.database import open_database
 from knowledge.errors import KnowledgeError
-from knowledge.folder_reading import Refused, Round, Wish
-from knowledge.jail import Limits
+from knowledge.folders.reading import Refused, Round, Wish
+from knowledge.folders.sync import Plan, plan
 from knowledge.library import Library
+from knowledge.library.tables import SCHEMA
 from knowledge.readers import Reader, load_readers
+from knowledge.readers.jail import Limits
 from knowledge.search import Query
-from knowledge.sync import Plan, plan
-from knowledge.tables import SCHEMA
 from tests.knowledge.test_jail import ODD
 
 LONG = "# Manual\n\n" + "The pump has to be primed before use.\n\n" * 30_000

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from knowledge.base import KnowledgeBase
+from knowledge.embeddings.minilm import DIMENSION, FILES, MiniLM
 from knowledge.errors import EmbedderError
-from knowledge.minilm import DIMENSION, FILES, MiniLM
 from knowledge.search import Query
 
 

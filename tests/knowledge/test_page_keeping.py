@@ -12,14 +12,14 @@ import pytest
 from aiohttp.web import Response
 from sqlalchemy import update
 
-from knowledge import tables
 from knowledge.base import KnowledgeBase
 from knowledge.database import Source
 from knowledge.documents import Document
 from knowledge.editing import Act
-from knowledge.kept_pages import KnownSitemap
-from knowledge.page_keeping import in_turn
-from knowledge.pages import Pages
+from knowledge.library import tables
+from knowledge.library.pages import KnownSitemap
+from knowledge.web.keeping import in_turn
+from knowledge.web.pages import Pages
 from tests.servers.running import serving
 from tests.servers.site import Site
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from knowledge.errors import PageError
-from knowledge.jail import Jail
-from knowledge.pages import Page, PageLimits, Pages, Seen, read_page
 from knowledge.readers import load_readers
+from knowledge.readers.jail import Jail
+from knowledge.web.pages import Page, PageLimits, Pages, Seen, read_page
 from tests.servers.running import serving
 from tests.servers.site import Site
 

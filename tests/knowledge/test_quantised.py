@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowledge.quantised import quantised
+from knowledge.embeddings.quantised import quantised
 
 LENGTHS = 2
 RANDOM = np.random.default_rng(5)

@@ -14,16 +14,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from knowledge import folder as folders
-from knowledge import folder_reading, sync
 from knowledge.base import KnowledgeBase
 from knowledge.database import Source, open_database
 from knowledge.editing import Act
-from knowledge.folder_reading import Wish
+from knowledge.folders import reading as folder_reading
+from knowledge.folders import sync
+from knowledge.folders import walk as folders
+from knowledge.folders.reading import Wish
+from knowledge.folders.sync import SyncReport
 from knowledge.library import Library
+from knowledge.library.tables import SCHEMA
 from knowledge.readers import load_readers
-from knowledge.sync import SyncReport
-from knowledge.tables import SCHEMA
 
 BEN = Act("ben", publish=True)
 SETTLED = 0.05

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import create_engine, update
 
-from knowledge import indexer
 from knowledge.base import KnowledgeBase
-from knowledge.chroma import ChromaServer
 from knowledge.database import Source, open_database, postgres_url, written_anew
+from knowledge.index import indexer
 from knowledge.library import Library
+from knowledge.library.tables import SCHEMA, editions, state
 from knowledge.search import Query
-from knowledge.tables import SCHEMA, editions, state
+from knowledge.vectors.chroma import ChromaServer
 from tests.knowledge.embedder import LetterEmbedder
 from tests.servers.chroma_server import RunningChroma
 

@@ -16,8 +16,8 @@ from knowledge.base import KnowledgeBase
 from knowledge.database import Source, open_database, postgres_url
 from knowledge.errors import StoreError
 from knowledge.library import Library
+from knowledge.library.tables import SCHEMA, metadata
 from knowledge.search import Query
-from knowledge.tables import SCHEMA, metadata
 from tests.knowledge.embedder import LetterEmbedder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ import sys
 from pathlib import Path
 from knowledge.database import open_database
 from knowledge.library import Library
-from knowledge.tables import SCHEMA
+from knowledge.library.tables import SCHEMA
 
 sys.stdin.readline()
 source = sys.argv[1] if "://" in sys.argv[1] else Path(sys.argv[1])

@@ -18,9 +18,9 @@ import pytest
 
 from knowledge.base import KnowledgeBase
 from knowledge.errors import FolderError, FrontdeskError
-from knowledge.folder_reading import Wish
-from knowledge.sync import SyncReport
-from knowledge.watching import Pace, watch
+from knowledge.folders.reading import Wish
+from knowledge.folders.sync import SyncReport
+from knowledge.folders.watching import Pace, watch
 
 QUICK = Pace(settled=0.3, again=0.2, same=0.3)
 

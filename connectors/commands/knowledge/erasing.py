@@ -16,8 +16,8 @@ from connectors.commands.knowledge.opened import Signature, bring_up, day_and_ti
 from connectors.commands.options import Options
 from connectors.commands.records import ledger_of
 from knowledge.base import KnowledgeBase
-from knowledge.erasing import Erased
 from knowledge.errors import KnowledgeError
+from knowledge.library.erasing import Erased
 
 _SHOWN = 10
 

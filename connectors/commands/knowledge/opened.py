@@ -21,9 +21,9 @@ from connectors.composition import build_knowledge, read_settings
 from knowledge.base import KnowledgeBase
 from knowledge.documents import Stored
 from knowledge.editing import Act
-from knowledge.folder_reading import Failure
-from knowledge.folder_reading import Progress as Report
-from knowledge.sync import Kept
+from knowledge.folders.reading import Failure
+from knowledge.folders.reading import Progress as Report
+from knowledge.folders.sync import Kept
 
 
 @dataclass(frozen=True, slots=True)

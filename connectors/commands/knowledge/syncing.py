@@ -12,9 +12,9 @@ from rich.text import Text
 from connectors.commands.knowledge.opened import opened, print_json, progress, say, tell, tell_failures, tell_kept
 from connectors.commands.options import Options
 from knowledge.errors import FrontdeskError
-from knowledge.folder_reading import Wish
-from knowledge.sync import SyncReport
-from knowledge.watching import watch
+from knowledge.folders.reading import Wish
+from knowledge.folders.sync import SyncReport
+from knowledge.folders.watching import watch
 
 __all__ = ["Wish", "follow", "sync"]
 

@@ -15,9 +15,9 @@ from agent.ledger.database import SCHEMA
 from agent.ledger.tables import VERSION_TABLE, metadata, model_calls
 from agent.ledger.transcript import _accept
 from agent.models.base import Payer
-from knowledge import tables as library_tables
 from knowledge.database import begin_writing, open_database, postgres_url
 from knowledge.errors import StoreError
+from knowledge.library import tables as library_tables
 from tests.agent.ledger.made import at, said
 from tests.agent.test_ledger import CALL
 

@@ -1,0 +1,1 @@
+"""Folders of documents: what is in them, what has changed, and following them."""

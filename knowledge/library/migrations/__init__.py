@@ -1,0 +1,1 @@
+"""The library's tables, version by version: `knowledge.library.tables.SCHEMA` runs what a database has not had."""
