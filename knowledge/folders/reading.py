@@ -15,7 +15,7 @@ from knowledge.documents import Document
 from knowledge.errors import ReaderError, TooSlow
 from knowledge.folders import walk as folders
 from knowledge.library import Library
-from knowledge.library.folders import Placed
+from knowledge.library.kept_folders import Placed
 from knowledge.library.publishing import FileNote
 from knowledge.readers import Reading, SourceFile
 from knowledge.readers.jail import Jail, Limits

@@ -34,11 +34,11 @@ from knowledge.database import reading, whereabouts, writing, written_anew
 from knowledge.documents import Document, Erasure, Event, IndexEntry, Origin, Passage, Stored
 from knowledge.library import erasing
 from knowledge.library.erasing import Erased
-from knowledge.library.folders import KeptFolders
-from knowledge.library.pages import KeptPages
+from knowledge.library.kept_folders import KeptFolders
+from knowledge.library.kept_pages import KeptPages
+from knowledge.library.kept_vectors import KeptVectors
 from knowledge.library.publishing import Changes, apply, slices
 from knowledge.library.tables import acts, documents, editions, erasures, metadata, passages, revisions, state, vectors
-from knowledge.library.vectors import KeptVectors
 
 if TYPE_CHECKING:
     from knowledge.embeddings import Vectors

@@ -20,7 +20,7 @@ from knowledge.folders.reading import Failure, Progress
 from knowledge.folders.sync import Kept, what_was_done
 from knowledge.library import Library
 from knowledge.library.erasing import Forbidden
-from knowledge.library.pages import KnownPage, KnownSitemap
+from knowledge.library.kept_pages import KnownPage, KnownSitemap
 from knowledge.library.publishing import Changes, NewRevision, content_hash, cut
 from knowledge.readers import Reading
 from knowledge.readers.jail import Jail

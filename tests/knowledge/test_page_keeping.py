@@ -17,7 +17,7 @@ from knowledge.database import Source
 from knowledge.documents import Document
 from knowledge.editing import Act
 from knowledge.library import tables
-from knowledge.library.pages import KnownSitemap
+from knowledge.library.kept_pages import KnownSitemap
 from knowledge.web.keeping import in_turn
 from knowledge.web.pages import Pages
 from tests.servers.running import serving

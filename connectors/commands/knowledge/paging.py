@@ -28,7 +28,7 @@ from connectors.commands.options import Options
 from connectors.composition import build_pages, read_settings
 from knowledge.base import KnowledgeBase
 from knowledge.errors import FrontdeskError
-from knowledge.library.pages import KnownSitemap
+from knowledge.library.kept_pages import KnownSitemap
 
 _log = logging.getLogger(__name__)
 
