@@ -40,12 +40,17 @@ def serving(server: AnyServer) -> Iterator[AnyServer]:
             ready.set()
             await over.wait()
         finally:
-            connections = runner.server
+            server_side = runner.server
+            assert server_side is not None
+            # A connection forgets its transport when it is told to close, which who does not read may keep from closing.
+            open_ones = [connection.transport for connection in server_side.connections]
             await runner.cleanup()
             # Whoever was being accepted just then has a connection only now.
             await asyncio.sleep(0.01)
-            if connections is not None:
-                await connections.shutdown(0.1)
+            for transport in (*open_ones, *(connection.transport for connection in server_side.connections)):
+                if transport is not None:
+                    transport.abort()
+            await asyncio.sleep(0.01)
 
     def run() -> None:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
