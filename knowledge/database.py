@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection, DateTime, Dialect, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, DateTime, Dialect, Engine, Table, create_engine, event, inspect, text
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
 
 from knowledge.errors import StoreError
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 Source = Path | str
 """Where the database is: the data directory, or the URL of a PostgreSQL database."""
@@ -195,6 +199,23 @@ def begin_writing(connection: Connection) -> None:
     begun = getattr(connection.connection.dbapi_connection, "in_transaction", False)
     if connection.dialect.name == "sqlite" and not begun:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def inserting(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An insert that may say what is done with rows that are there, in the words of this database."""
+    if connection.dialect.name != "postgresql":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table)
+
+
+def put(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert whole rows, in place of those that have the same primary keys."""
+    new = inserting(connection, table)
+    keys = [column.name for column in table.primary_key.columns]
+    others = {column.name: new.excluded[column.name] for column in table.columns if column.name not in keys}
+    connection.execute(new.on_conflict_do_update(index_elements=keys, set_=others), list(rows))
 
 
 def written_anew(engine: Engine, tables: Collection[str] = ()) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from knowledge import exchange
 from knowledge.article import Article, normal
 from knowledge.documents import Document, Erasure, Event, Origin, Passage, Stored, Way
-from knowledge.errors import ConflictError, KnowledgeError, ReaderError
+from knowledge.errors import ConflictError, KnowledgeError, ReaderError, unknown_document
 from knowledge.folders import walk as folders
 from knowledge.folders.reading import Failure
 from knowledge.library import Library
@@ -27,8 +27,6 @@ from knowledge.library.publishing import Changes, NewRevision, ToPublish, conten
 from knowledge.readers import Reader, Reading, SourceFile
 from knowledge.readers.instructions import find_instructions
 from knowledge.readers.jail import Jail
-
-_LIST = "List them with: frontdesk knowledge list --all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +143,7 @@ class Editing:
         library = await asyncio.to_thread(self._open_library)
         found = await asyncio.to_thread(library.history, document_id)
         if not found:
-            raise _unknown(document_id)
+            raise unknown_document(document_id)
         return found
 
     async def stale(self, within_days: int = 0, today: date | None = None) -> list[Stored]:
@@ -194,7 +192,11 @@ class Editing:
         document = _normal(document)
         old = library.document(document.id, base)
         if old is None:
-            raise _unknown(document.id) if library.document(document.id) is None else _no_revision(document.id, base)
+            raise (
+                unknown_document(document.id)
+                if library.document(document.id) is None
+                else _no_revision(document.id, base)
+            )
         document = replace(document, source=old.document.source)
         if content_hash(document) == old.content_hash and base == old.latest:
             return None
@@ -214,7 +216,7 @@ class Editing:
         for one in ids:
             newest = library.newest(one)
             if newest is None:
-                raise _unknown(one)
+                raise unknown_document(one)
             number = _to_publish(newest) if revision is None else revision
             if newest.state == "published" and newest.published == number:
                 continue
@@ -239,7 +241,7 @@ class Editing:
         found = [(one, library.newest(one)) for one in ids]
         for name, one in found:
             if one is None:
-                raise _unknown(name)
+                raise unknown_document(name)
         shown = [one for _, one in found if one is not None and one.state != "retired"]
         if shown:
             gone = frozenset(one.document.id for one in shown)
@@ -250,7 +252,7 @@ class Editing:
         library = self._open_library()
         newest = library.newest(document_id)
         if newest is None:
-            raise _unknown(document_id)
+            raise unknown_document(document_id)
         old = library.document(document_id, revision)
         if old is None:
             raise _no_revision(document_id, revision)
@@ -355,10 +357,6 @@ def _found(library: Library, document_id: str, revision: int) -> Stored:
     found = library.document(document_id, revision)
     assert found is not None, "it was written a moment ago"
     return found
-
-
-def _unknown(document_id: str) -> KnowledgeError:
-    return KnowledgeError(f"There is no document {document_id!r}.", _LIST)
 
 
 def _no_revision(document_id: str, revision: int) -> KnowledgeError:

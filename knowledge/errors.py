@@ -58,6 +58,11 @@ class BusyError(KnowledgeError):
     """Another process is writing to the same data directory."""
 
 
+def unknown_document(document_id: str) -> KnowledgeError:
+    """What is raised where a document is named that is not there."""
+    return KnowledgeError(f"There is no document {document_id!r}.", "List them with: frontdesk knowledge list --all")
+
+
 class EmbedderError(KnowledgeError):
     """Vectors cannot be made just now; search goes on by keywords."""
 

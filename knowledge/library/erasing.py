@@ -12,15 +12,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from knowledge.database import put
 from knowledge.documents import Document, Erasure, Origin
-from knowledge.errors import ConflictError, KnowledgeError
-from knowledge.library.publishing import slices, text_hash
+from knowledge.errors import ConflictError, unknown_document
+from knowledge.library.publishing import make_edition, newest_edition, slices, text_hash
 from knowledge.library.tables import (
     acts,
     documents,
-    editions,
     erasures,
     files,
     pages,
@@ -52,9 +51,7 @@ def erase(connection: Connection, ids: Sequence[str], author: str, why: str, *, 
     Raises `KnowledgeError` for a document that never was there, and for one whose newest revision is not what customers see.
     """
     now = datetime.now(UTC)
-    edition = 1 + int(
-        connection.execute(select(state.c.value).where(state.c.key == "edition").with_for_update()).scalar_one()
-    )
+    edition = newest_edition(connection) + 1
     done: list[Erased] = []
     for one in ids:
         row = connection.execute(select(documents).where(documents.c.id == one)).one_or_none()
@@ -65,15 +62,12 @@ def erase(connection: Connection, ids: Sequence[str], author: str, why: str, *, 
             continue
         before = [erasure for erasure in erasures_of(connection) if erasure.document == one]
         if before_newest or not before:
-            raise KnowledgeError(f"There is no document {one!r}.", "List them with: frontdesk knowledge list --all")
+            raise unknown_document(one)
         done.append(Erased(one, 0, 0, before[-1].origin, before[-1].source))
     if not any(one.revisions for one in done):
         return done
-    connection.execute(insert(editions), {"number": edition, "at": now})
-    own = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    for key in ("edition", ERASED_AT):
-        new = own(state).values(key=key, value=str(edition))
-        connection.execute(new.on_conflict_do_update(index_elements=[state.c.key], set_={"value": str(edition)}))
+    make_edition(connection, edition, now)
+    put(connection, state, [{"key": ERASED_AT, "value": str(edition)}])
     if before_newest:
         noted = {"act": "erased", "author": author, "at": now, "why": why, "edition": edition}
         connection.execute(

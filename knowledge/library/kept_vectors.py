@@ -8,9 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from knowledge.database import reading, writing
+from knowledge.database import inserting, put, reading, writing
 from knowledge.library.publishing import slices
 from knowledge.library.tables import passages, state, vectors
 
@@ -52,11 +51,7 @@ class KeptVectors:
             before = connection.execute(select(state.c.value).where(state.c.key == key)).scalar()
         if before is None or datetime.fromisoformat(str(before).partition(" ")[0]) < now - _NOTED_AGAIN:
             with writing(self._engine) as connection:
-                own = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-                new = own(state).values(key=key, value=f"{now.isoformat()} {space}")
-                connection.execute(
-                    new.on_conflict_do_update(index_elements=[state.c.key], set_={"value": new.excluded.value})
-                )
+                put(connection, state, [{"key": key, "value": f"{now.isoformat()} {space}"}])
 
     def spaces_in_use(self) -> set[str]:
         """The spaces that were noted in the last days."""
@@ -85,14 +80,7 @@ class KeptVectors:
         if not values:
             return
         with writing(self._engine) as connection:
-            own = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-            new = own(vectors)
-            connection.execute(
-                new.on_conflict_do_update(
-                    index_elements=[vectors.c.embedder, vectors.c.vector_key], set_={"vector": new.excluded.vector}
-                ),
-                values,
-            )
+            put(connection, vectors, values)
 
     def vectors(self, embedder: str, keys: Sequence[str]) -> dict[str, Vectors]:
         """The kept vectors of `keys`, each of shape (dimension,)."""
@@ -118,8 +106,7 @@ class KeptVectors:
             found = connection.execute(query).scalar()
         if found is None:
             with writing(self._engine) as connection:
-                own = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-                connection.execute(own(state).values(key=key, value=first()).on_conflict_do_nothing())
+                connection.execute(inserting(connection, state).values(key=key, value=first()).on_conflict_do_nothing())
                 found = connection.execute(query).scalar_one()
         return str(found)
 

@@ -118,20 +118,30 @@ def cut(document: Document) -> list[Passage]:
     return found
 
 
+def newest_edition(connection: Connection) -> int:
+    """The number of the newest edition, for a transaction that may make the next one.
+
+    Whoever publishes waits here for the one before, on PostgreSQL; SQLite has one writer anyway.
+    """
+    return int(connection.execute(select(state.c.value).where(state.c.key == "edition").with_for_update()).scalar_one())
+
+
+def make_edition(connection: Connection, number: int, now: datetime) -> None:
+    """Make an edition, the one after the newest."""
+    connection.execute(insert(editions), {"number": number, "at": now})
+    connection.execute(update(state).where(state.c.key == "edition").values(value=str(number)))
+
+
 def apply(connection: Connection, changes: Changes) -> int:
     """Do it, in the transaction that `connection` is in. Returns the number of the newest edition.
 
     Raises `ConflictError` when a document has a newer revision than the writer knew.
     """
     now = datetime.now(UTC)
-    # Whoever publishes waits here for the one before, on PostgreSQL; SQLite has one writer anyway.
-    edition = int(
-        connection.execute(select(state.c.value).where(state.c.key == "edition").with_for_update()).scalar_one()
-    )
+    edition = newest_edition(connection)
     if changes.visible:
         edition += 1
-        connection.execute(insert(editions), {"number": edition, "at": now})
-        connection.execute(update(state).where(state.c.key == "edition").values(value=str(edition)))
+        make_edition(connection, edition, now)
     _write(connection, changes, edition, now)
     _publish(connection, changes, edition, now)
     _retire(connection, changes, edition, now)

@@ -16,7 +16,7 @@ from connectors.commands.knowledge.opened import Signature, bring_up, day_and_ti
 from connectors.commands.options import Options
 from connectors.commands.records import ledger_of
 from knowledge.base import KnowledgeBase
-from knowledge.errors import KnowledgeError
+from knowledge.errors import KnowledgeError, unknown_document
 from knowledge.library.erasing import Erased
 
 _SHOWN = 10
@@ -60,7 +60,7 @@ async def _ask(knowledge: KnowledgeBase, document_ids: Sequence[str], *, before_
         if newest is None and any(gone.document == one for gone in await knowledge.erasures()):
             continue
         if newest is None:
-            raise KnowledgeError(f"There is no document {one!r}.", "List them with: frontdesk knowledge list --all")
+            raise unknown_document(one)
         what = "what it said before" if before_newest else "with its history"
         say(f"{one}: {newest.document.title!r}, {what}")
     if not sys.stdin.isatty():

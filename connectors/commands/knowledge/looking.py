@@ -18,7 +18,7 @@ from connectors.commands.options import Options
 from knowledge.base import KnowledgeBase
 from knowledge.differing import differences
 from knowledge.documents import Event, Stored
-from knowledge.errors import KnowledgeError
+from knowledge.errors import KnowledgeError, unknown_document
 
 _DONE = {"written": "wrote", "published": "published", "retired": "retired", "erased": "erased what was before"}
 _WAYS = {
@@ -154,7 +154,7 @@ async def _one(knowledge: KnowledgeBase, document_id: str, revision: int | None 
             f"See which it has: {typed('knowledge', 'history', document_id)}",
         )
     if found is None:
-        raise KnowledgeError(f"There is no document {document_id!r}.", "List them with: frontdesk knowledge list --all")
+        raise unknown_document(document_id)
     return found
 
 

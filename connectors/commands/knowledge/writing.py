@@ -27,7 +27,7 @@ from connectors.commands.options import Options
 from knowledge import article
 from knowledge.base import KnowledgeBase
 from knowledge.documents import Document, Origin, Stored
-from knowledge.errors import ConflictError, FrontdeskError, KnowledgeError, ReaderError
+from knowledge.errors import ConflictError, FrontdeskError, KnowledgeError, ReaderError, unknown_document
 from knowledge.readers import Reading
 from knowledge.readers.encoding import decode
 
@@ -153,7 +153,7 @@ async def edit(
 async def _newest(knowledge: KnowledgeBase, document_id: str) -> Stored:
     found = await knowledge.newest(document_id)
     if found is None:
-        raise KnowledgeError(f"There is no document {document_id!r}.", "List them with: frontdesk knowledge list --all")
+        raise unknown_document(document_id)
     return found
 
 
